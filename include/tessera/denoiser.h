@@ -1,0 +1,41 @@
+/* tessera/denoiser.h - what sampling knows of a network: a table of functions.
+ *
+ * Anything that predicts a clean latent from a noisy one can be sampled: a diffusion model opened by an engine, or your
+ * own function (an exact Gaussian posterior, another inference library).
+ *
+ * Threads: the library calls a denoiser from the thread that called the library, one call at a time. */
+#ifndef TSR_DENOISER_H
+#define TSR_DENOISER_H
+
+#include <stddef.h>
+#include "tessera/schedule.h"
+#include "tessera/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One network evaluation. x and denoised are [n, c, h, w] float32; x = clean + noise * sigma, in the model's scaled latent
+ * space. cond is the conditioning: whatever the owner of the denoiser made of a prompt; sampling only compares the
+ * pointers, so that equal ones are evaluated once. */
+typedef struct tsr_denoise_call {
+    const float *x;
+    float        sigma;
+    const void  *cond;
+    float       *denoised; /* to be written */
+} tsr_denoise_call;
+
+typedef struct tsr_denoiser {
+    size_t struct_size;
+    void  *user;
+    /* Writes every calls[i].denoised. All calls have the same shape; a good implementation evaluates calls of equal sigma
+     * as one batch. Not owned by the library. */
+    tsr_status (*denoise)(void *user, const int shape[4], const tsr_denoise_call *calls, int count, tsr_error *err);
+    const tsr_sigma_table *table; /* borrowed; the model's sigmas */
+    float latent_scale;           /* raw VAE units * latent_scale = model space; 0.18215 for SD1 */
+} tsr_denoiser;
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* TSR_DENOISER_H */
