@@ -7,9 +7,9 @@
 #ifndef TSR_DENOISER_H
 #define TSR_DENOISER_H
 
-#include <stddef.h>
 #include "tessera/schedule.h"
 #include "tessera/status.h"
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,14 +20,14 @@ extern "C" {
  * pointers, so that equal ones are evaluated once. */
 typedef struct tsr_denoise_call {
     const float *x;
-    float        sigma;
-    const void  *cond;
-    float       *denoised; /* to be written */
+    float sigma;
+    const void *cond;
+    float *denoised; /* to be written */
 } tsr_denoise_call;
 
 typedef struct tsr_denoiser {
     size_t struct_size;
-    void  *user;
+    void *user;
     /* Writes every calls[i].denoised. All calls have the same shape; a good implementation evaluates calls of equal sigma
      * as one batch. Not owned by the library. */
     tsr_status (*denoise)(void *user, const int shape[4], const tsr_denoise_call *calls, int count, tsr_error *err);

@@ -4,8 +4,8 @@
 #ifndef TSR_IMAGE_H
 #define TSR_IMAGE_H
 
-#include <stddef.h>
 #include "tessera/status.h"
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,20 +18,20 @@ typedef struct tsr_text_entry {
 
 /* Rows top to bottom, interleaved channels, no padding. Made by the functions below, released by tsr_image_free. */
 typedef struct tsr_image {
-    int             width, height;
-    int             channels;  /* 3 = RGB, 4 = RGBA */
-    unsigned char  *pixels;    /* [height, width, channels] */
-    tsr_text_entry *texts;     /* metadata, in file order */
-    int             text_count;
+    int width, height;
+    int channels;          /* 3 = RGB, 4 = RGBA */
+    unsigned char *pixels; /* [height, width, channels] */
+    tsr_text_entry *texts; /* metadata, in file order */
+    int text_count;
 } tsr_image;
 
 #define TSR_IMAGE_MAX_SIDE 16384
 
 /* Pixels are zeroed. channels is 3 or 4; sides 1..TSR_IMAGE_MAX_SIDE. */
-TSR_API tsr_status  tsr_image_new(tsr_image **out, int width, int height, int channels, tsr_error *err);
-TSR_API void        tsr_image_free(tsr_image *image); /* NULL is allowed */
+TSR_API tsr_status tsr_image_new(tsr_image **out, int width, int height, int channels, tsr_error *err);
+TSR_API void tsr_image_free(tsr_image *image); /* NULL is allowed */
 /* Adds or replaces a text; both strings are copied. */
-TSR_API tsr_status  tsr_image_set_text(tsr_image *image, const char *key, const char *text, tsr_error *err);
+TSR_API tsr_status tsr_image_set_text(tsr_image *image, const char *key, const char *text, tsr_error *err);
 TSR_API const char *tsr_image_text(const tsr_image *image, const char *key); /* NULL when absent; owned by the image */
 
 /* PNG, JPEG or WebP, told apart by content. Palette, grey and 16-bit PNGs become RGB(A). Metadata: PNG tEXt/zTXt/iTXt;
@@ -45,7 +45,7 @@ TSR_API tsr_status tsr_image_save(const tsr_image *image, const char *path, int 
 
 /* float32 [height, width, 3] in 0..1 from pixels (value / 255), and back with clamping and truncation of 255 * v as
  * ComfyUI's SaveImage does. to_floats: out has room for height * width * 3. */
-TSR_API void       tsr_image_to_floats(const tsr_image *image, float *out);
+TSR_API void tsr_image_to_floats(const tsr_image *image, float *out);
 TSR_API tsr_status tsr_image_from_floats(tsr_image **out, const float *rgb, int width, int height, tsr_error *err);
 
 #ifdef __cplusplus

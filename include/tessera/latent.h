@@ -12,20 +12,25 @@ extern "C" {
 #endif
 
 typedef struct tsr_latent {
-    int       shape[4];    /* n, c, h, w */
-    float    *values;      /* [n, c, h, w] */
-    tsr_mask *noise_mask;  /* NULL or owned: 1 = repaint */
-    int      *batch_index; /* NULL or n entries, owned */
+    int shape[4];         /* n, c, h, w */
+    float *values;        /* [n, c, h, w] */
+    tsr_mask *noise_mask; /* NULL or owned: 1 = repaint */
+    int *batch_index;     /* NULL or n entries, owned */
 } tsr_latent;
 
 /* Zeros. n 1..4096, c 1..64, h and w 1..2048. */
 TSR_API tsr_status tsr_latent_new(tsr_latent **out, int n, int c, int h, int w, tsr_error *err);
-TSR_API void       tsr_latent_free(tsr_latent *latent); /* NULL is allowed */
+TSR_API void tsr_latent_free(tsr_latent *latent); /* NULL is allowed */
 TSR_API tsr_status tsr_latent_copy(tsr_latent **out, const tsr_latent *latent, tsr_error *err);
-TSR_API size_t     tsr_latent_count(const tsr_latent *latent); /* n * c * h * w */
+TSR_API size_t tsr_latent_count(const tsr_latent *latent); /* n * c * h * w */
 
 typedef enum tsr_resize_method {
-    TSR_RESIZE_NEAREST_EXACT, TSR_RESIZE_BILINEAR, TSR_RESIZE_AREA, TSR_RESIZE_BICUBIC, TSR_RESIZE_LANCZOS, TSR_RESIZE_BISLERP
+    TSR_RESIZE_NEAREST_EXACT,
+    TSR_RESIZE_BILINEAR,
+    TSR_RESIZE_AREA,
+    TSR_RESIZE_BICUBIC,
+    TSR_RESIZE_LANCZOS,
+    TSR_RESIZE_BISLERP
 } tsr_resize_method;
 /* ComfyUI's common_upscale without cropping: NCHW float32 in, out [n, c, height, width] given by the caller. */
 TSR_API tsr_status tsr_resize_nchw(float *out, int height, int width, const float *in, const int shape[4],

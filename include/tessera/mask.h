@@ -12,12 +12,12 @@ extern "C" {
 #endif
 
 typedef struct tsr_mask {
-    int    width, height;
+    int width, height;
     float *values; /* [height, width] */
 } tsr_mask;
 
 TSR_API tsr_status tsr_mask_new(tsr_mask **out, int width, int height, float value, tsr_error *err);
-TSR_API void       tsr_mask_free(tsr_mask *mask); /* NULL is allowed */
+TSR_API void tsr_mask_free(tsr_mask *mask); /* NULL is allowed */
 TSR_API tsr_status tsr_mask_copy(tsr_mask **out, const tsr_mask *mask, tsr_error *err);
 
 /* A box in pixels: 1 inside [x, x + w) x [y, y + h), 0 outside. Must touch the picture. */
@@ -26,9 +26,12 @@ TSR_API tsr_status tsr_mask_from_box(tsr_mask **out, int width, int height, int 
 typedef enum tsr_mask_channel {
     TSR_MASK_LUMA,  /* (r + g + b) / 3: white is inside */
     TSR_MASK_ALPHA, /* 1 - alpha, ComfyUI's LoadImage rule; zeros without alpha */
-    TSR_MASK_RED, TSR_MASK_GREEN, TSR_MASK_BLUE
+    TSR_MASK_RED,
+    TSR_MASK_GREEN,
+    TSR_MASK_BLUE
 } tsr_mask_channel;
-TSR_API tsr_status tsr_mask_from_image(tsr_mask **out, const tsr_image *image, tsr_mask_channel channel, tsr_error *err);
+TSR_API tsr_status tsr_mask_from_image(tsr_mask **out, const tsr_image *image, tsr_mask_channel channel,
+                                       tsr_error *err);
 /* 1 where the picture has exactly the colour 0xRRGGBB (Inspire's RegionalPromptColorMask rule), else 0. */
 TSR_API tsr_status tsr_mask_from_color(tsr_mask **out, const tsr_image *image, unsigned rgb, tsr_error *err);
 
@@ -43,7 +46,14 @@ TSR_API tsr_status tsr_mask_feather_edges(tsr_mask *mask, int left, int top, int
 TSR_API tsr_status tsr_mask_region_growth(tsr_mask **out, const tsr_mask *mask, int latent_width, int latent_height,
                                           int overlap, tsr_error *err);
 /* ComfyUI's MaskComposite. */
-typedef enum tsr_mask_op { TSR_MASK_MULTIPLY, TSR_MASK_ADD, TSR_MASK_SUBTRACT, TSR_MASK_AND, TSR_MASK_OR, TSR_MASK_XOR } tsr_mask_op;
+typedef enum tsr_mask_op {
+    TSR_MASK_MULTIPLY,
+    TSR_MASK_ADD,
+    TSR_MASK_SUBTRACT,
+    TSR_MASK_AND,
+    TSR_MASK_OR,
+    TSR_MASK_XOR
+} tsr_mask_op;
 TSR_API tsr_status tsr_mask_composite(tsr_mask *destination, const tsr_mask *source, int x, int y, tsr_mask_op op,
                                       tsr_error *err);
 

@@ -4,8 +4,8 @@
 #ifndef TSR_NOISE_H
 #define TSR_NOISE_H
 
-#include <stddef.h>
 #include "tessera/status.h"
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,9 +14,9 @@ extern "C" {
 /* torch.Generator("cpu").manual_seed(seed) : mt19937 seeded with the low 32 bits. A plain value; copy it to fork it. */
 typedef struct tsr_rng {
     uint32_t state[624];
-    int32_t  left, next;
-    double   cached_normal;
-    int32_t  has_cached;
+    int32_t left, next;
+    double cached_normal;
+    int32_t has_cached;
 } tsr_rng;
 
 TSR_API void tsr_rng_seed(tsr_rng *rng, uint64_t seed);
@@ -33,7 +33,7 @@ TSR_API tsr_status tsr_initial_noise(float *out, const int shape[4], uint64_t se
 typedef struct tsr_brownian tsr_brownian;
 TSR_API tsr_status tsr_brownian_new(tsr_brownian **out, size_t count, float sigma_min, float sigma_max, uint64_t seed,
                                     tsr_error *err);
-TSR_API void       tsr_brownian_free(tsr_brownian *tree); /* NULL is allowed */
+TSR_API void tsr_brownian_free(tsr_brownian *tree); /* NULL is allowed */
 /* (W(b) - W(a)) / sqrt(|b - a|) with sign by direction, a and b clamped to the range; zeros for an empty interval. */
 TSR_API tsr_status tsr_brownian_query(tsr_brownian *tree, float sigma_from, float sigma_to, float *out, tsr_error *err);
 

@@ -4,8 +4,8 @@
 #ifndef TSR_SCHEDULE_H
 #define TSR_SCHEDULE_H
 
-#include <stddef.h>
 #include "tessera/status.h"
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,8 +20,8 @@ typedef struct tsr_sigma_table tsr_sigma_table;
  * SD1, SD2 and SDXL: 0.00085, 0.012, 1000. */
 TSR_API tsr_status tsr_sigma_table_new(tsr_sigma_table **out, double beta_start, double beta_end, int n,
                                        tsr_error *err);
-TSR_API void  tsr_sigma_table_free(tsr_sigma_table *table); /* NULL is allowed */
-TSR_API int   tsr_sigma_table_count(const tsr_sigma_table *table);
+TSR_API void tsr_sigma_table_free(tsr_sigma_table *table); /* NULL is allowed */
+TSR_API int tsr_sigma_table_count(const tsr_sigma_table *table);
 TSR_API float tsr_sigma_table_min(const tsr_sigma_table *table);
 TSR_API float tsr_sigma_table_max(const tsr_sigma_table *table);
 /* timestep(sigma): the index of the nearest log sigma, as a float. */
@@ -33,10 +33,10 @@ TSR_API float tsr_sigma_of_percent(const tsr_sigma_table *table, double percent)
 
 /* The table of schedulers (ComfyUI's names: simple, sgm_uniform, karras, exponential, ddim_uniform, beta, normal,
  * linear_quadratic, kl_optimal). */
-TSR_API int         tsr_scheduler_count(void);
+TSR_API int tsr_scheduler_count(void);
 TSR_API const char *tsr_scheduler_name(int index);
 TSR_API const char *tsr_scheduler_summary(int index);
-TSR_API int         tsr_scheduler_find(const char *name); /* index or -1 */
+TSR_API int tsr_scheduler_find(const char *name); /* index or -1 */
 
 /* Sigmas of a scheduler, descending, ending in 0. Usually steps + 1 values, but some schedulers give fewer or more
  * (ddim_uniform): *n_out says how many. *out is released with tsr_free. Errors: NOT_FOUND (nearest name), BAD_ARGUMENT. */

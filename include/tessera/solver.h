@@ -20,8 +20,8 @@
 #ifndef TSR_SOLVER_H
 #define TSR_SOLVER_H
 
-#include <stddef.h>
 #include "tessera/status.h"
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,27 +41,28 @@ typedef tsr_status (*tsr_noise_fn)(void *user, float sigma_from, float sigma_to,
                                    tsr_error *err);
 
 typedef struct tsr_solver_options {
-    size_t       struct_size;
-    float        eta;        /* >= 0; amount of fresh noise of stochastic samplers, 1 = as ComfyUI */
-    float        s_noise;    /* > 0; multiplies that noise */
-    uint64_t     seed;       /* of the built-in noise: ancestral kinds use a generator of seed + 1, SDE kinds a
+    size_t struct_size;
+    float eta;       /* >= 0; amount of fresh noise of stochastic samplers, 1 = as ComfyUI */
+    float s_noise;   /* > 0; multiplies that noise */
+    uint64_t seed;   /* of the built-in noise: ancestral kinds use a generator of seed + 1, SDE kinds a
                                 Brownian tree of seed (ComfyUI's rule on a CPU) */
-    float        sigma_min;  /* range of the Brownian tree; both 0: smallest positive and largest of the sigmas */
-    float        sigma_max;
-    tsr_noise_fn noise;      /* NULL: the built-in noise. A solver with its own noise cannot be saved. */
-    void        *noise_user;
+    float sigma_min; /* range of the Brownian tree; both 0: smallest positive and largest of the sigmas */
+    float sigma_max;
+    tsr_noise_fn noise; /* NULL: the built-in noise. A solver with its own noise cannot be saved. */
+    void *noise_user;
 } tsr_solver_options;
-#define TSR_SOLVER_OPTIONS_INIT { sizeof(tsr_solver_options), 1.0f, 1.0f, 0, 0.0f, 0.0f, 0, 0 }
+#define TSR_SOLVER_OPTIONS_INIT                                                                                        \
+    { sizeof(tsr_solver_options), 1.0f, 1.0f, 0, 0.0f, 0.0f, 0, 0 }
 
 /* What the solver waits for. x is the solver's own buffer, valid until the next call on it; it may be changed before
  * tsr_solver_supply (a canvas shared by regions does), and the solver goes on from the changed values. */
 typedef struct tsr_solver_query {
     float *x;
     size_t count;
-    float  sigma;
-    int    step;          /* index of the step in hand, from 0 */
-    int    stage;         /* 0 for the first evaluation of a step */
-    int    wants_uncond;  /* cfg++ kinds: supply needs the unconditional prediction too */
+    float sigma;
+    int step;         /* index of the step in hand, from 0 */
+    int stage;        /* 0 for the first evaluation of a step */
+    int wants_uncond; /* cfg++ kinds: supply needs the unconditional prediction too */
 } tsr_solver_query;
 
 /* The noise that is part of the pending x (WANT_DENOISED) or of the latent (STEPPED): value = rest + amount * noise.
@@ -69,14 +70,14 @@ typedef struct tsr_solver_query {
  * same noise. Valid until the next call on the solver. */
 typedef struct tsr_solver_noise {
     const float *noise;
-    float        amount;
-    uint64_t     key;
+    float amount;
+    uint64_t key;
 } tsr_solver_noise;
 
 /* name: one of tsr_sampler_name(). options may be NULL. Errors: NOT_FOUND with the nearest name. */
 TSR_API tsr_status tsr_solver_new(tsr_solver **out, const char *name, const tsr_solver_options *options,
                                   tsr_error *err);
-TSR_API void       tsr_solver_free(tsr_solver *solver); /* NULL is allowed */
+TSR_API void tsr_solver_free(tsr_solver *solver); /* NULL is allowed */
 
 /* Copies latent (x = signal + noise * sigmas[0]) and sigmas (descending, n_sigmas >= 2, the last may be 0). */
 TSR_API tsr_status tsr_solver_begin(tsr_solver *solver, const float *latent, size_t count, const float *sigmas,
@@ -105,18 +106,18 @@ TSR_API tsr_status tsr_solver_restore(tsr_solver **out, const void *data, size_t
 TSR_API void tsr_free(void *memory);
 
 /* The table of samplers. */
-#define TSR_SAMPLER_STOCHASTIC  0x1 /* adds noise while it runs */
-#define TSR_SAMPLER_BROWNIAN    0x2 /* that noise comes from a Brownian tree */
-#define TSR_SAMPLER_CFG_PP      0x4 /* wants the unconditional prediction */
-#define TSR_SAMPLER_PENULTIMATE 0x8 /* KSampler drops the second-last sigma (dpm_2, dpm_2_ancestral, uni_pc, ...) */
+#define TSR_SAMPLER_STOCHASTIC     0x1  /* adds noise while it runs */
+#define TSR_SAMPLER_BROWNIAN       0x2  /* that noise comes from a Brownian tree */
+#define TSR_SAMPLER_CFG_PP         0x4  /* wants the unconditional prediction */
+#define TSR_SAMPLER_PENULTIMATE    0x8  /* KSampler drops the second-last sigma (dpm_2, dpm_2_ancestral, uni_pc, ...) */
 #define TSR_SAMPLER_RANDOM_INPAINT 0x10 /* the noise-mask rule uses fresh noise of seed + 1 (ddim) */
-#define TSR_SAMPLER_RECOVERY    0x20 /* the Impact Pack runs its recovery pass after it */
-TSR_API int         tsr_sampler_count(void);
+#define TSR_SAMPLER_RECOVERY       0x20 /* the Impact Pack runs its recovery pass after it */
+TSR_API int tsr_sampler_count(void);
 TSR_API const char *tsr_sampler_name(int index);    /* ComfyUI's name; NULL out of range */
 TSR_API const char *tsr_sampler_summary(int index); /* one line on the method and its paper */
-TSR_API unsigned    tsr_sampler_flags(int index);   /* TSR_SAMPLER_... */
+TSR_API unsigned tsr_sampler_flags(int index);      /* TSR_SAMPLER_... */
 /* Index of a name, or -1. */
-TSR_API int         tsr_sampler_find(const char *name);
+TSR_API int tsr_sampler_find(const char *name);
 
 #ifdef __cplusplus
 }

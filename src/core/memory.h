@@ -24,10 +24,10 @@ char *tsr__format(const char *format, ...)
  * commit) removes the temporary. Both accept NULL and release the object. */
 typedef struct tsr__outfile tsr__outfile;
 tsr_status tsr__outfile_open(tsr__outfile **out, const char *path, tsr_error *err);
-FILE      *tsr__outfile_stream(tsr__outfile *file);
+FILE *tsr__outfile_stream(tsr__outfile *file);
 tsr_status tsr__outfile_write(tsr__outfile *file, const void *data, size_t size, tsr_error *err);
 tsr_status tsr__outfile_commit(tsr__outfile *file, tsr_error *err); /* fsync, close, rename */
-void       tsr__outfile_abort(tsr__outfile *file);
+void tsr__outfile_abort(tsr__outfile *file);
 
 /* Reads a whole file of at most limit bytes; *out gets size + 1 bytes, the last one 0. Release with free(). */
 tsr_status tsr__read_file(void **out, size_t *size_out, const char *path, size_t limit, tsr_error *err);
@@ -35,12 +35,14 @@ tsr_status tsr__read_file(void **out, size_t *size_out, const char *path, size_t
 #define TSR_ALLOC(err, pointer, count)                                                                                 \
     do {                                                                                                               \
         (pointer) = tsr__alloc((size_t)(count), sizeof *(pointer));                                                    \
-        if (!(pointer)) TSR_FAIL((err), TSR_NO_MEMORY, "out of memory (%zu bytes)", (size_t)(count) * sizeof *(pointer)); \
+        if (!(pointer))                                                                                                \
+            TSR_FAIL((err), TSR_NO_MEMORY, "out of memory (%zu bytes)", (size_t)(count) * sizeof *(pointer));          \
     } while (0)
 #define TSR_ALLOC_ZERO(err, pointer, count)                                                                            \
     do {                                                                                                               \
         (pointer) = tsr__alloc_zero((size_t)(count), sizeof *(pointer));                                               \
-        if (!(pointer)) TSR_FAIL((err), TSR_NO_MEMORY, "out of memory (%zu bytes)", (size_t)(count) * sizeof *(pointer)); \
+        if (!(pointer))                                                                                                \
+            TSR_FAIL((err), TSR_NO_MEMORY, "out of memory (%zu bytes)", (size_t)(count) * sizeof *(pointer));          \
     } while (0)
 
 #endif /* TSR_MEMORY_H */

@@ -6,7 +6,8 @@
 
 const char *tsr_status_name(tsr_status status) {
     switch (status) {
-#define X(name, value, text) case TSR_##name: return #name;
+#define X(name, value, text)                                                                                           \
+    case TSR_##name: return #name;
         TSR_STATUS_MAP(X)
 #undef X
     case TSR_STATUS_END_: break;
@@ -16,7 +17,8 @@ const char *tsr_status_name(tsr_status status) {
 
 const char *tsr_status_text(tsr_status status) {
     switch (status) {
-#define X(name, value, text) case TSR_##name: return text;
+#define X(name, value, text)                                                                                           \
+    case TSR_##name: return text;
         TSR_STATUS_MAP(X)
 #undef X
     case TSR_STATUS_END_: break;

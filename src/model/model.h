@@ -11,27 +11,28 @@
 /* --- CLIP text encoder (SD1's ViT-L layout: cond_stage_model.transformer.text_model.*) ------------------------------ */
 typedef struct tsr__clip tsr__clip;
 /* config: the metadata key tessera.config (JSON) or NULL. */
-tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix, const char *config,
-                         tsr_error *err);
-void       tsr__clip_free(tsr__clip *clip);
-int        tsr__clip_width(const tsr__clip *clip);
+tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
+                         const char *config, tsr_error *err);
+void tsr__clip_free(tsr__clip *clip);
+int tsr__clip_width(const tsr__clip *clip);
 /* ids [n, 77] -> out [n, 77, width] float32; layer -1 = last hidden state, -2 = the one before, ...; always through the final
  * layer norm. Text encoding runs in float32 arithmetic as far as the context allows. */
 tsr_status tsr__clip_encode(tsr__clip *clip, float *out, const int *ids, int n, int layer, tsr_error *err);
 
 /* --- UNet (LDM layout: model.diffusion_model.*) --------------------------------------------------------------------- */
 typedef struct tsr__unet tsr__unet;
-tsr_status tsr__unet_new(tsr__unet **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix, const char *config,
-                         tsr_error *err);
-void       tsr__unet_free(tsr__unet *unet);
-int        tsr__unet_in_channels(const tsr__unet *unet);
-int        tsr__unet_context_width(const tsr__unet *unet);
-int64_t    tsr__unet_parameters(const tsr__unet *unet);
+tsr_status tsr__unet_new(tsr__unet **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
+                         const char *config, tsr_error *err);
+void tsr__unet_free(tsr__unet *unet);
+int tsr__unet_in_channels(const tsr__unet *unet);
+int tsr__unet_context_width(const tsr__unet *unet);
+int64_t tsr__unet_parameters(const tsr__unet *unet);
 /* Text keys and values of every cross-attention, computed once a run. tokens rows of context_width floats. */
 typedef struct tsr__unet_context tsr__unet_context;
-tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const float *context, int tokens, tsr_error *err);
-void       tsr__unet_context_free(tsr__unet_context *context);
-int        tsr__unet_context_tokens(const tsr__unet_context *context);
+tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const float *context, int tokens,
+                                 tsr_error *err);
+void tsr__unet_context_free(tsr__unet_context *context);
+int tsr__unet_context_tokens(const tsr__unet_context *context);
 /* x [n, in_channels, h, w] (already scaled), one timestep and one context a sample (contexts of one call have the same number
  * of tokens) -> out [n, out_channels, h, w]. h and w any size >= 1 whose halvings the UNet's upsampling can match (multiples of
  * 2^(levels-1), else an UNSUPPORTED line). */
@@ -40,14 +41,15 @@ tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int
 
 /* --- VAE (LDM layout: first_stage_model.*) --------------------------------------------------------------------------- */
 typedef struct tsr__vae tsr__vae;
-tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix, const char *config,
-                        tsr_error *err);
-void       tsr__vae_free(tsr__vae *vae);
-int        tsr__vae_latent_channels(const tsr__vae *vae);
-int        tsr__vae_factor(const tsr__vae *vae); /* 8 */
+tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
+                        const char *config, tsr_error *err);
+void tsr__vae_free(tsr__vae *vae);
+int tsr__vae_latent_channels(const tsr__vae *vae);
+int tsr__vae_factor(const tsr__vae *vae); /* 8 */
 /* latent [n, c, h, w] raw units -> rgb [n, 8h, 8w, 3] in 0..1 (clamped). tile_px 0 = whole, else ComfyUI's three-pass tiled decode
  * with 64 px overlap. */
-tsr_status tsr__vae_decode(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w, int tile_px, tsr_error *err);
+tsr_status tsr__vae_decode(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w, int tile_px,
+                           tsr_error *err);
 /* rgb [n, H, W, 3] in 0..1, H and W multiples of 8 -> latent [n, c, H/8, W/8]: the mode (mean) of the posterior, raw units. */
 tsr_status tsr__vae_encode(tsr__vae *vae, float *latent, const float *rgb, int n, int height, int width, int tile_px,
                            tsr_error *err);

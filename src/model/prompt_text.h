@@ -6,22 +6,23 @@
 
 #include "tessera/status.h"
 
-#define TSR__CHUNK 77
+#define TSR__CHUNK            77
 #define TSR__PROMPT_MAX_BYTES 65536
 
 typedef struct tsr__tokenizer tsr__tokenizer;
 tsr_status tsr__tokenizer_new(tsr__tokenizer **out, tsr_error *err);
-void       tsr__tokenizer_free(tsr__tokenizer *tokenizer);
+void tsr__tokenizer_free(tsr__tokenizer *tokenizer);
 
 typedef struct tsr__token_chunks {
-    int    chunks;  /* >= 1 */
-    int   *ids;     /* [chunks, 77] */
+    int chunks;     /* >= 1 */
+    int *ids;       /* [chunks, 77] */
     float *weights; /* [chunks, 77] */
-    int    weighted; /* some weight differs from 1 */
+    int weighted;   /* some weight differs from 1 */
 } tsr__token_chunks;
 
 /* pad: the id after the end token (49407 for CLIP-L, 0 for OpenCLIP). Never fails on strange UTF-8; TOO_LARGE over the limit. */
-tsr_status tsr__tokenize(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad, tsr_error *err);
-void       tsr__token_chunks_clear(tsr__token_chunks *chunks);
+tsr_status tsr__tokenize(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
+                         tsr_error *err);
+void tsr__token_chunks_clear(tsr__token_chunks *chunks);
 
 #endif /* TSR_PROMPT_TEXT_H */

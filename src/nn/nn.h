@@ -9,30 +9,30 @@
 #ifndef TSR_NN_H
 #define TSR_NN_H
 
-#include <stddef.h>
 #include "tessera/status.h"
+#include <stddef.h>
 
 typedef enum tsr__precision { TSR__F32 = 0, TSR__BF16 = 1 } tsr__precision;
 
-typedef struct tsr__nn tsr__nn;             /* a context: back end, precision, threads, pool, primitive cache */
+typedef struct tsr__nn tsr__nn;               /* a context: back end, precision, threads, pool, primitive cache */
 typedef struct tsr__nn_weight tsr__nn_weight; /* a linear or convolution weight, packed once, with its bias */
 
 typedef struct tsr__tensor {
-    void *data;      /* float or uint16_t (bfloat16), dense NHWC */
-    int   n, h, w, c;
-    int   dtype;     /* tsr__precision */
+    void *data; /* float or uint16_t (bfloat16), dense NHWC */
+    int n, h, w, c;
+    int dtype; /* tsr__precision */
 } tsr__tensor;
 
 typedef struct tsr__nn_options {
     tsr__precision precision;
-    int            threads; /* 0: all the process may use */
+    int threads; /* 0: all the process may use */
 } tsr__nn_options;
 
 /* Whether this CPU computes bf16 natively (avx512_bf16 or AMX). */
 int tsr__nn_has_bf16(void);
 /* UNSUPPORTED with one clear line when bf16 is asked for and the CPU lacks it. */
 tsr_status tsr__nn_new(tsr__nn **out, const tsr__nn_options *options, tsr_error *err);
-void       tsr__nn_free(tsr__nn *nn);
+void tsr__nn_free(tsr__nn *nn);
 tsr__precision tsr__nn_precision(const tsr__nn *nn);
 /* Highest number of bytes the activation pool held at once since creation, and bytes held in packed weights. */
 size_t tsr__nn_peak_bytes(const tsr__nn *nn);
@@ -43,13 +43,16 @@ void tsr__nn_trim(tsr__nn *nn);
 /* --- tensors ------------------------------------------------------------------------------------------------------ */
 /* An uninitialised activation of the context's precision. Release is by value; a zeroed tsr__tensor is allowed. */
 tsr_status tsr__nn_tensor(tsr__nn *nn, tsr__tensor *out, int n, int h, int w, int c, tsr_error *err);
-tsr_status tsr__nn_tensor_typed(tsr__nn *nn, tsr__tensor *out, int n, int h, int w, int c, tsr__precision type, tsr_error *err);
-void       tsr__nn_release(tsr__nn *nn, tsr__tensor *tensor); /* zeroes *tensor */
+tsr_status tsr__nn_tensor_typed(tsr__nn *nn, tsr__tensor *out, int n, int h, int w, int c, tsr__precision type,
+                                tsr_error *err);
+void tsr__nn_release(tsr__nn *nn, tsr__tensor *tensor); /* zeroes *tensor */
 /* float32 NCHW <-> activation NHWC (converted to/from the context's precision). */
-tsr_status tsr__nn_from_nchw(tsr__nn *nn, tsr__tensor *out, const float *nchw, int n, int c, int h, int w, tsr_error *err);
+tsr_status tsr__nn_from_nchw(tsr__nn *nn, tsr__tensor *out, const float *nchw, int n, int c, int h, int w,
+                             tsr_error *err);
 tsr_status tsr__nn_to_nchw(tsr__nn *nn, float *nchw, const tsr__tensor *x, tsr_error *err);
 /* float32 rows [n, tokens, c] <-> activation [n, 1, tokens, c]. */
-tsr_status tsr__nn_from_rows(tsr__nn *nn, tsr__tensor *out, const float *rows, int n, int tokens, int c, tsr_error *err);
+tsr_status tsr__nn_from_rows(tsr__nn *nn, tsr__tensor *out, const float *rows, int n, int tokens, int c,
+                             tsr_error *err);
 tsr_status tsr__nn_to_rows(tsr__nn *nn, float *rows, const tsr__tensor *x, tsr_error *err);
 
 /* --- weights (packed for the context's precision; the source is not kept) ------------------------------------------- */
@@ -57,12 +60,13 @@ tsr_status tsr__nn_to_rows(tsr__nn *nn, float *rows, const tsr__tensor *x, tsr_e
  * `count` floats of the source into dst. */
 typedef tsr_status (*tsr__fill_fn)(void *user, float *dst, size_t count, tsr_error *err);
 /* weight [out_features, in_features]; bias NULL or out_features floats. */
-tsr_status tsr__nn_linear_weight(tsr__nn *nn, tsr__nn_weight **out, int out_features, int in_features, tsr__fill_fn fill,
-                                 void *user, const float *bias, tsr_error *err);
+tsr_status tsr__nn_linear_weight(tsr__nn *nn, tsr__nn_weight **out, int out_features, int in_features,
+                                 tsr__fill_fn fill, void *user, const float *bias, tsr_error *err);
 /* weight [out_c, in_c, k, k]; stride 1 or 2. pad_before / pad_after: zeros on top-left / bottom-right (SD's VAE downsample has 0, 1). */
-tsr_status tsr__nn_conv_weight(tsr__nn *nn, tsr__nn_weight **out, int out_c, int in_c, int k, int stride, int pad_before,
-                               int pad_after, tsr__fill_fn fill, void *user, const float *bias, tsr_error *err);
-void       tsr__nn_weight_free(tsr__nn *nn, tsr__nn_weight *weight); /* NULL is allowed */
+tsr_status tsr__nn_conv_weight(tsr__nn *nn, tsr__nn_weight **out, int out_c, int in_c, int k, int stride,
+                               int pad_before, int pad_after, tsr__fill_fn fill, void *user, const float *bias,
+                               tsr_error *err);
+void tsr__nn_weight_free(tsr__nn *nn, tsr__nn_weight *weight); /* NULL is allowed */
 
 /* --- operations. Each makes *out (from the pool) unless said otherwise; inputs stay the caller's. -------------------- */
 typedef enum tsr__act { TSR__ACT_NONE, TSR__ACT_SILU, TSR__ACT_GELU /* erf */, TSR__ACT_QUICK_GELU } tsr__act;
@@ -75,25 +79,32 @@ tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
 tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
                           const float *channel_add, const tsr__tensor *residual, tsr_error *err);
 /* Group norm over (h, w, c / groups), then optionally SiLU. gamma, beta: c floats. */
-tsr_status tsr__nn_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, int groups, float eps, const float *gamma,
-                              const float *beta, int silu, tsr_error *err);
+tsr_status tsr__nn_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, int groups, float eps,
+                              const float *gamma, const float *beta, int silu, tsr_error *err);
 tsr_status tsr__nn_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, float eps, const float *gamma,
                               const float *beta, tsr_error *err);
 /* softmax(q k^T / sqrt(d) + mask) v with a streaming softmax: no full score matrix ever exists. A view names token rows inside a
  * tensor: row i of sample b, head j starts at data + ((b * tokens + i) * row_stride + offset + j * head_dim) elements.
  * out is [n, 1, q.tokens, heads * head_dim]. mask: NULL or float32 [q.tokens, kv tokens], added to the scores (-inf
  * allowed). causal: query i sees keys <= i. Any head_dim. */
-typedef struct tsr__token_view { const tsr__tensor *x; int tokens; int row_stride; int offset; } tsr__token_view;
-tsr_status tsr__nn_attention(tsr__nn *nn, tsr__tensor *out, tsr__token_view q, tsr__token_view k, tsr__token_view v, int n, int heads,
-                             int head_dim, const float *mask, int causal, tsr_error *err);
+typedef struct tsr__token_view {
+    const tsr__tensor *x;
+    int tokens;
+    int row_stride;
+    int offset;
+} tsr__token_view;
+tsr_status tsr__nn_attention(tsr__nn *nn, tsr__tensor *out, tsr__token_view q, tsr__token_view k, tsr__token_view v,
+                             int n, int heads, int head_dim, const float *mask, int causal, tsr_error *err);
 /* x [.., 2c] -> a * gelu(b), a the first half of the channels (GEGLU after its projection). */
 tsr_status tsr__nn_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, tsr_error *err);
 tsr_status tsr__nn_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, tsr_error *err); /* nearest */
-tsr_status tsr__nn_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b, tsr_error *err); /* channels */
+tsr_status tsr__nn_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b,
+                          tsr_error *err); /* channels */
 tsr_status tsr__nn_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, tsr_error *err);
 tsr_status tsr__nn_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act, tsr_error *err);
 /* SD's timestep embedding: [cos(t f_i), sin(t f_i)], f_i = exp(-ln(10000) i / (dim / 2)); out is [n, 1, 1, dim] float values. */
-tsr_status tsr__nn_timestep_embedding(tsr__nn *nn, tsr__tensor *out, const float *timesteps, int n, int dim, tsr_error *err);
+tsr_status tsr__nn_timestep_embedding(tsr__nn *nn, tsr__tensor *out, const float *timesteps, int n, int dim,
+                                      tsr_error *err);
 /* Sets *finite to 0 when any value is NaN or infinite. */
 tsr_status tsr__nn_is_finite(tsr__nn *nn, const tsr__tensor *x, int *finite, tsr_error *err);
 

@@ -4,28 +4,38 @@
 #ifndef TSR_WEIGHTS_H
 #define TSR_WEIGHTS_H
 
-#include <stddef.h>
 #include "tessera/status.h"
+#include <stddef.h>
 
-typedef enum tsr__dtype { TSR_DTYPE_F32, TSR_DTYPE_F16, TSR_DTYPE_BF16, TSR_DTYPE_F64, TSR_DTYPE_I64, TSR_DTYPE_I32,
-                          TSR_DTYPE_U8, TSR_DTYPE_BOOL } tsr__dtype;
+typedef enum tsr__dtype {
+    TSR_DTYPE_F32,
+    TSR_DTYPE_F16,
+    TSR_DTYPE_BF16,
+    TSR_DTYPE_F64,
+    TSR_DTYPE_I64,
+    TSR_DTYPE_I32,
+    TSR_DTYPE_U8,
+    TSR_DTYPE_BOOL
+} tsr__dtype;
 
 typedef struct tsr__tensor_view {
-    const char *name;     /* borrowed from the file */
-    tsr__dtype  dtype;
-    int         rank;     /* 0..8 */
-    int64_t     shape[8];
-    size_t      count;    /* product of shape */
-    const void *data;     /* borrowed, may be unaligned */
+    const char *name; /* borrowed from the file */
+    tsr__dtype dtype;
+    int rank; /* 0..8 */
+    int64_t shape[8];
+    size_t count;     /* product of shape */
+    const void *data; /* borrowed, may be unaligned */
 } tsr__tensor_view;
 
 typedef struct tsr__weights tsr__weights;
 
-tsr_status tsr__weights_open(tsr__weights **out, const char *path, tsr_error *err); /* safetensors, every offset checked */
-tsr_status tsr__weights_open_memory(tsr__weights **out, const void *data, size_t size, tsr_error *err); /* borrows data */
-void       tsr__weights_close(tsr__weights *weights);
+tsr_status tsr__weights_open(tsr__weights **out, const char *path,
+                             tsr_error *err); /* safetensors, every offset checked */
+tsr_status tsr__weights_open_memory(tsr__weights **out, const void *data, size_t size,
+                                    tsr_error *err); /* borrows data */
+void tsr__weights_close(tsr__weights *weights);
 const char *tsr__weights_path(const tsr__weights *weights);
-size_t     tsr__weights_count(const tsr__weights *weights);
+size_t tsr__weights_count(const tsr__weights *weights);
 const tsr__tensor_view *tsr__weights_at(const tsr__weights *weights, size_t index);
 const tsr__tensor_view *tsr__weights_find(const tsr__weights *weights, const char *name); /* NULL when absent */
 /* "__metadata__" value, or NULL. */
@@ -35,7 +45,14 @@ tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_erro
 const char *tsr__dtype_name(tsr__dtype dtype);
 
 /* Writing: a safetensors file made whole, then renamed. Tensors are written in the order given. */
-typedef struct tsr__tensor_out { const char *name; tsr__dtype dtype; int rank; int64_t shape[8]; const void *data; } tsr__tensor_out;
-tsr_status tsr__safetensors_save(const char *path, const tsr__tensor_out *tensors, size_t count, const char *const *metadata /* key, value, ..., NULL */, tsr_error *err);
+typedef struct tsr__tensor_out {
+    const char *name;
+    tsr__dtype dtype;
+    int rank;
+    int64_t shape[8];
+    const void *data;
+} tsr__tensor_out;
+tsr_status tsr__safetensors_save(const char *path, const tsr__tensor_out *tensors, size_t count,
+                                 const char *const *metadata /* key, value, ..., NULL */, tsr_error *err);
 
 #endif /* TSR_WEIGHTS_H */

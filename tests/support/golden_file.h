@@ -11,22 +11,22 @@ typedef struct golden_file golden_file;
 
 typedef struct golden_tensor {
     const float *data; /* valid until golden_close */
-    int          rank;
-    size_t       shape[8];
-    size_t       count; /* product of shape */
+    int rank;
+    size_t shape[8];
+    size_t count; /* product of shape */
 } golden_tensor;
 
 /* path is relative to tests/golden/data. */
-golden_file  *golden_open(const char *path);
-void          golden_close(golden_file *file);
+golden_file *golden_open(const char *path);
+void golden_close(golden_file *file);
 /* The tensor of that name (printf format); ends the program when there is none. F32, I64 and BOOL/U8 are all given as
  * float. */
 golden_tensor golden_get(golden_file *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int           golden_has(golden_file *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
-size_t        golden_count(const golden_file *file);
-const char   *golden_name(const golden_file *file, size_t i);
+int golden_has(golden_file *file, const char *format, ...) __attribute__((format(printf, 2, 3)));
+size_t golden_count(const golden_file *file);
+const char *golden_name(const golden_file *file, size_t i);
 /* A JSON file under tests/golden/data; release with json_decref. */
-json_t       *golden_json(const char *path);
+json_t *golden_json(const char *path);
 
 /* Largest absolute difference, and root mean square. NaN anywhere gives infinity. */
 double max_abs_diff(const float *a, const float *b, size_t count);
