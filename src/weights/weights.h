@@ -15,7 +15,15 @@ typedef enum tsr__dtype {
     TSR_DTYPE_I64,
     TSR_DTYPE_I32,
     TSR_DTYPE_U8,
-    TSR_DTYPE_BOOL
+    TSR_DTYPE_BOOL,
+    TSR_DTYPE_I8,
+    TSR_DTYPE_I16,
+    TSR_DTYPE_U16,
+    TSR_DTYPE_U32,
+    TSR_DTYPE_U64,
+    TSR_DTYPE_F8_E4M3,
+    TSR_DTYPE_F8_E5M2,
+    TSR_DTYPE_COUNT_
 } tsr__dtype;
 
 typedef struct tsr__tensor_view {
@@ -40,9 +48,16 @@ const tsr__tensor_view *tsr__weights_at(const tsr__weights *weights, size_t inde
 const tsr__tensor_view *tsr__weights_find(const tsr__weights *weights, const char *name); /* NULL when absent */
 /* "__metadata__" value, or NULL. */
 const char *tsr__weights_metadata(const tsr__weights *weights, const char *key);
-/* Converts to float32: F32, F16, BF16, F64; out has room for view->count. UNSUPPORTED for integers. */
+/* Tells the system that the view's whole pages may leave memory; they are read again from the file when touched. Lets a big model
+ * be packed tensor by tensor without doubling. Does nothing for weights opened from memory. */
+void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view);
+/* Converts to float32: F32, F16, BF16, F64, F8_E4M3, F8_E5M2; out has room for view->count. UNSUPPORTED for integers. */
 tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_error *err);
 const char *tsr__dtype_name(tsr__dtype dtype);
+size_t tsr__dtype_size(tsr__dtype dtype); /* bytes an element */
+/* Runs of 16-bit halves (any alignment) to float32; subnormals, infinities and NaN are kept. */
+void tsr__f16_to_f32(float *out, const void *in, size_t count);
+void tsr__bf16_to_f32(float *out, const void *in, size_t count);
 
 /* Writing: a safetensors file made whole, then renamed. Tensors are written in the order given. */
 typedef struct tsr__tensor_out {

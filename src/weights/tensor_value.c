@@ -1,0 +1,110 @@
+/* weights/tensor_value.c - element types: names, sizes, and conversion to float32.
+ *
+ * Plain bit arithmetic without branches in the loops, so that compilers vectorise them on every machine. Input may be
+ * unaligned, as tensors in files are. Little-endian hosts only, like the file format. */
+#include <string.h>
+
+#include "core/check.h"
+#include "weights/weights.h"
+
+static const struct {
+    const char *name;
+    size_t size;
+} DTYPES[TSR_DTYPE_COUNT_] = {
+    [TSR_DTYPE_F32] = { "F32", 4 }, [TSR_DTYPE_F16] = { "F16", 2 },         [TSR_DTYPE_BF16] = { "BF16", 2 },
+    [TSR_DTYPE_F64] = { "F64", 8 }, [TSR_DTYPE_I64] = { "I64", 8 },         [TSR_DTYPE_I32] = { "I32", 4 },
+    [TSR_DTYPE_U8] = { "U8", 1 },   [TSR_DTYPE_BOOL] = { "BOOL", 1 },       [TSR_DTYPE_I8] = { "I8", 1 },
+    [TSR_DTYPE_I16] = { "I16", 2 }, [TSR_DTYPE_U16] = { "U16", 2 },         [TSR_DTYPE_U32] = { "U32", 4 },
+    [TSR_DTYPE_U64] = { "U64", 8 }, [TSR_DTYPE_F8_E4M3] = { "F8_E4M3", 1 }, [TSR_DTYPE_F8_E5M2] = { "F8_E5M2", 1 },
+};
+
+const char *tsr__dtype_name(tsr__dtype dtype) {
+    return (unsigned)dtype < TSR_DTYPE_COUNT_ ? DTYPES[dtype].name : "?";
+}
+
+size_t tsr__dtype_size(tsr__dtype dtype) {
+    return (unsigned)dtype < TSR_DTYPE_COUNT_ ? DTYPES[dtype].size : 0;
+}
+
+static float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint32_t bits_of_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* 1+5+10 bits to 1+8+23: shift the magnitude up and rebias the exponent by 112. An exponent of all ones gets another
+ * 112 (stays infinity or NaN). A zero exponent (subnormal) gets one more and the hidden bit 2^-14 taken off again, which is
+ * exact and does not depend on the processor's treatment of float32 subnormals. */
+static float half_to_float(uint32_t half) {
+    const uint32_t sign = (half & 0x8000u) << 16;
+    const uint32_t shifted = (half & 0x7fffu) << 13;
+    const uint32_t exponent = shifted & 0x0f800000u;
+    const uint32_t normal = shifted + (112u << 23) + (exponent == 0x0f800000u ? 112u << 23 : 0u);
+    const uint32_t small = bits_of_float(float_of_bits(shifted + (113u << 23)) - float_of_bits(113u << 23));
+    return float_of_bits((exponent == 0 ? small : normal) | sign);
+}
+
+void tsr__f16_to_f32(float *out, const void *in, size_t count) {
+    const unsigned char *bytes = in;
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, bytes + 2 * i, sizeof half);
+        out[i] = half_to_float(half);
+    }
+}
+
+void tsr__bf16_to_f32(float *out, const void *in, size_t count) {
+    const unsigned char *bytes = in;
+    for (size_t i = 0; i < count; i++) {
+        uint16_t upper;
+        memcpy(&upper, bytes + 2 * i, sizeof upper);
+        out[i] = float_of_bits((uint32_t)upper << 16);
+    }
+}
+
+/* E5M2 is the upper byte of a half. */
+static float e5m2_to_float(unsigned char byte) {
+    return half_to_float((uint32_t)byte << 8);
+}
+
+/* E4M3 (the "FN" kind): exponent bias 7, no infinities, NaN only as all ones. Placed in a half (bias 15) its exponent and
+ * mantissa read 2^-8 too small. */
+static float e4m3_to_float(unsigned char byte) {
+    const uint32_t magnitude = byte & 0x7fu;
+    const uint32_t sign = (byte & 0x80u) << 8;
+    if (magnitude == 0x7f) return float_of_bits(0x7fc00000u | sign << 16);
+    return half_to_float(sign | magnitude << 7) * 256.0f;
+}
+
+tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_error *err) {
+    const unsigned char *bytes = view->data;
+    switch (view->dtype) {
+    case TSR_DTYPE_F32:
+        if (view->count) memcpy(out, bytes, view->count * sizeof *out);
+        return TSR_OK;
+    case TSR_DTYPE_F16: tsr__f16_to_f32(out, bytes, view->count); return TSR_OK;
+    case TSR_DTYPE_BF16: tsr__bf16_to_f32(out, bytes, view->count); return TSR_OK;
+    case TSR_DTYPE_F64:
+        for (size_t i = 0; i < view->count; i++) {
+            double value;
+            memcpy(&value, bytes + 8 * i, sizeof value);
+            out[i] = (float)value;
+        }
+        return TSR_OK;
+    case TSR_DTYPE_F8_E4M3:
+        for (size_t i = 0; i < view->count; i++) out[i] = e4m3_to_float(bytes[i]);
+        return TSR_OK;
+    case TSR_DTYPE_F8_E5M2:
+        for (size_t i = 0; i < view->count; i++) out[i] = e5m2_to_float(bytes[i]);
+        return TSR_OK;
+    default:
+        return tsr__fail(err, TSR_UNSUPPORTED, "tensor \"%s\": %s values are not floating point", view->name,
+                         tsr__dtype_name(view->dtype));
+    }
+}
