@@ -1,0 +1,19 @@
+# Install rules: the library, its headers, the command, the shipped model, and how others find them.
+include(CMakePackageConfigHelpers)
+set(TSR_INSTALL_CMAKEDIR ${CMAKE_INSTALL_LIBDIR}/cmake/tessera)
+set(TSR_INSTALL_MODELDIR ${CMAKE_INSTALL_DATADIR}/tessera/models)
+
+install(TARGETS tessera EXPORT tessera-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/tessera DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(EXPORT tessera-targets NAMESPACE tessera:: DESTINATION ${TSR_INSTALL_CMAKEDIR})
+
+configure_package_config_file(cmake/tessera-config.cmake.in ${PROJECT_BINARY_DIR}/tessera-config.cmake
+  INSTALL_DESTINATION ${TSR_INSTALL_CMAKEDIR} PATH_VARS TSR_INSTALL_MODELDIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/tessera-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/tessera-config.cmake ${PROJECT_BINARY_DIR}/tessera-config-version.cmake
+  DESTINATION ${TSR_INSTALL_CMAKEDIR})
+
+configure_file(cmake/tessera.pc.in ${PROJECT_BINARY_DIR}/tessera.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/tessera.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+install(FILES models/tessera-demo.safetensors models/README.md DESTINATION ${TSR_INSTALL_MODELDIR})
