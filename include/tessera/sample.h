@@ -1,0 +1,127 @@
+/* tessera/sample.h - one sampling run on one latent: guidance, initial noise, the noise-mask rule, hooks.
+ *
+ * Needs no weights: anything that fills a tsr_denoiser (denoiser.h) can be sampled.
+ *
+ *   tsr_guide guide = { &denoiser, positive, negative, 7.0f };
+ *   tsr_ksampler_options options = TSR_KSAMPLER_OPTIONS_INIT;
+ *   options.steps = 20;
+ *   tsr_ksampler(&result, latent, &guide, &options, &err);
+ *
+ * Latents come and go in raw VAE units; the scaling by tsr_denoiser.latent_scale happens inside.
+ * Threads: a run uses its arguments from the calling thread only; hooks are called from that thread. */
+#ifndef TSR_SAMPLE_H
+#define TSR_SAMPLE_H
+
+#include "tessera/denoiser.h"
+#include "tessera/latent.h"
+#include "tessera/solver.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What pulls a picture somewhere: uncond + cfg * (cond - uncond), all of them predictions of the clean latent. cfg within
+ * 1e-9 (relative) of 1 leaves the negative out. positive and negative are the denoiser's own handles (borrowed); equal
+ * pointers are evaluated once. */
+typedef struct tsr_guide {
+    const tsr_denoiser *denoiser; /* borrowed */
+    const void *positive;
+    const void *negative;
+    float cfg;
+} tsr_guide;
+
+typedef enum tsr_progress_event {
+    TSR_PROGRESS_EVALUATE = 0, /* a network call is about to start */
+    TSR_PROGRESS_STEP = 1      /* a step has ended */
+} tsr_progress_event;
+
+typedef enum tsr_phase {
+    TSR_PHASE_SAMPLE = 0,    /* an ordinary step */
+    TSR_PHASE_BASE_ONLY = 1, /* the base alone, before the regions start */
+    TSR_PHASE_RECOVERY = 2   /* the Impact Pack's second pass after an SDE or UniPC step */
+} tsr_phase;
+
+/* Where a run is. Valid during the callback. */
+typedef struct tsr_progress {
+    size_t struct_size;
+    tsr_progress_event event;
+    tsr_phase phase;
+    int step;                  /* of the whole run, from 0 */
+    int steps;                 /* in the whole run */
+    int region;                /* 0 = base, k = region k; -1: all of them together */
+    int regions;               /* without the base */
+    int64_t evaluations_done;  /* an evaluation is one latent through the network with one conditioning */
+    int64_t evaluations_total; /* as planned; dpm_adaptive may differ */
+    float sigma;
+    const float *x0; /* newest prediction of the clean latent, raw VAE units; NULL before the first */
+    int shape[4];    /* of x0: n, c, h, w */
+} tsr_progress;
+
+/* progress may be NULL. A value other than 0 stops the run with TSR_CANCELLED before the next network call. */
+typedef struct tsr_run_hooks {
+    size_t struct_size;
+    void *user;
+    int (*progress)(void *user, const tsr_progress *progress);
+} tsr_run_hooks;
+#define TSR_RUN_HOOKS_INIT                                                                                             \
+    { sizeof(tsr_run_hooks), 0, 0 }
+
+/* One run along given sigmas. */
+typedef struct tsr_sample_options {
+    size_t struct_size;
+    const char *sampler; /* NULL: "euler" */
+    const float *sigmas; /* descending; the last may be 0 */
+    int n_sigmas;        /* 0 or 1: the latent is returned as it is */
+    uint64_t seed;
+    int add_noise;      /* 0: start from the latent as it is */
+    const float *noise; /* NULL, or unit noise of the latent's shape to use whatever add_noise says */
+    int want_x0;        /* 1: the result is the last prediction of the clean latent, 0: x at the last sigma */
+    float brownian_min; /* range of the Brownian tree; both 0: smallest positive and largest of sigmas */
+    float brownian_max;
+    const tsr_run_hooks *hooks; /* NULL: none */
+} tsr_sample_options;
+#define TSR_SAMPLE_OPTIONS_INIT                                                                                        \
+    { sizeof(tsr_sample_options), 0, 0, 0, 0, 1, 0, 0, 0.0f, 0.0f, 0 }
+
+/* *out is a new latent with the batch_index and the noise_mask of `latent`. Errors: NOT_FINITE names the step, sigma and
+ * side; CANCELLED; NOT_FOUND for the sampler. */
+TSR_API tsr_status tsr_sample(tsr_latent **out, const tsr_latent *latent, const tsr_guide *guide,
+                              const tsr_sample_options *options, tsr_error *err);
+
+/* ComfyUI's KSampler. */
+typedef struct tsr_ksampler_options {
+    size_t struct_size;
+    const char *sampler;   /* NULL: "euler" */
+    const char *scheduler; /* NULL: "normal" */
+    int steps;             /* 1..10000 */
+    double denoise;        /* 0..1; 0 returns the latent */
+    uint64_t seed;
+    const tsr_run_hooks *hooks;
+} tsr_ksampler_options;
+#define TSR_KSAMPLER_OPTIONS_INIT                                                                                      \
+    { sizeof(tsr_ksampler_options), 0, 0, 20, 1.0, 0, 0 }
+TSR_API tsr_status tsr_ksampler(tsr_latent **out, const tsr_latent *latent, const tsr_guide *guide,
+                                const tsr_ksampler_options *options, tsr_error *err);
+
+/* ComfyUI's KSamplerAdvanced: steps [start_step, end_step) of a schedule of `steps`. */
+typedef struct tsr_ksampler_advanced_options {
+    size_t struct_size;
+    const char *sampler;
+    const char *scheduler;
+    int steps;
+    int start_step;
+    int end_step;
+    uint64_t seed;
+    int add_noise;
+    int leftover_noise; /* 1: stop at the window's last sigma; 0: the last step goes to 0 */
+    const tsr_run_hooks *hooks;
+} tsr_ksampler_advanced_options;
+#define TSR_KSAMPLER_ADVANCED_OPTIONS_INIT                                                                             \
+    { sizeof(tsr_ksampler_advanced_options), 0, 0, 20, 0, 10000, 0, 1, 0, 0 }
+TSR_API tsr_status tsr_ksampler_advanced(tsr_latent **out, const tsr_latent *latent, const tsr_guide *guide,
+                                         const tsr_ksampler_advanced_options *options, tsr_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* TSR_SAMPLE_H */
