@@ -27,7 +27,8 @@ tsr_status tsr__fail(tsr_error *err, tsr_status status, const char *format, ...)
 /* Sets the message and leaves through `done:`. */
 #define TSR_FAIL(err, code, ...)                                                                                       \
     do {                                                                                                               \
-        status = tsr__fail((err), (code), __VA_ARGS__);                                                                \
+        status = (code); /* not what the call returns: analysers see that it is no TSR_OK */                           \
+        tsr__fail((err), status, __VA_ARGS__);                                                                         \
         goto done;                                                                                                     \
     } while (0)
 
