@@ -15,19 +15,19 @@
 enum { MAX_DEPTH = 63 }; /* a node's key doubles at each level and must fit 64 bits */
 
 struct tsr_brownian {
-    size_t   count;
-    double   start, end; /* rounded */
+    size_t count;
+    double start, end; /* rounded */
     uint64_t seed;
-    float   *here;  /* [count] W of the node in hand */
-    float   *other; /* [count] W of the right half while the left half is walked */
-    float   *draw;  /* [count] normals of a node, then W of its left half */
+    float *here;  /* [count] W of the node in hand */
+    float *other; /* [count] W of the right half while the left half is walked */
+    float *draw;  /* [count] normals of a node, then W of its left half */
 };
 
 typedef struct node {
-    double   start, end;
+    double start, end;
     uint64_t key;
-    int      depth;
-    float   *w; /* [count] W(end) - W(start), changed in place on the way down */
+    int depth;
+    float *w; /* [count] W(end) - W(start), changed in place on the way down */
 } node;
 
 /* Python's round(t, 6): correctly rounded decimal, which only decimal conversion gives. */

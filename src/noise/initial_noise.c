@@ -43,10 +43,8 @@ tsr_status tsr_initial_noise(float *out, const int shape[4], uint64_t seed, cons
         if (i > 0) item *= factor;
     }
     tsr_rng_seed(&rng, seed);
-    if (batch_index)
-        TSR_TRY(draw_indexed(out, shape[0], item, &rng, batch_index, err));
-    else
-        tsr_rng_randn(&rng, out, (size_t)shape[0] * item);
+    if (batch_index) TSR_TRY(draw_indexed(out, shape[0], item, &rng, batch_index, err));
+    else tsr_rng_randn(&rng, out, (size_t)shape[0] * item);
 done:
     return status;
 }

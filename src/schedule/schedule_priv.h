@@ -1,0 +1,21 @@
+/* schedule/schedule_priv.h - what the files of this folder, and the tests, share. */
+#ifndef TSR_SCHEDULE_PRIV_H
+#define TSR_SCHEDULE_PRIV_H
+
+#include "tessera/schedule.h"
+
+struct tsr_sigma_table {
+    int count;
+    float *sigmas;     /* [count], ascending */
+    float *log_sigmas; /* [count] */
+};
+
+/* x with I_x(a, b) = p: the quantile of the beta distribution; a, b in (0, 20], p in [0, 1]. */
+double tsr__beta_quantile(double p, double a, double b);
+
+/* Whether KSampler computes one step more for this sampler and drops the second-last sigma. */
+int tsr__drops_penultimate(const char *sampler);
+
+enum { TSR__MAX_STEPS = 10000 };
+
+#endif /* TSR_SCHEDULE_PRIV_H */

@@ -1,0 +1,160 @@
+/* schedule/schedulers.c - the table of schedulers, one row each: which sigmas a run of n steps visits.
+ *
+ * Definitions: Karras et al. 2022 (karras), k-diffusion (exponential), Align Your Steps' KL-optimal curve, genmo's
+ * linear-quadratic curve, "Beta Sampling is All You Need" (beta), DDIM (ddim_uniform), as ComfyUI 0.8.0 sets their constants. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/memory.h"
+#include "core/suggest.h"
+#include "schedule_priv.h"
+
+/* Writes descending sigmas ending in 0 to out (room for `room_for` values); returns how many. */
+typedef int (*fill_fn)(float *out, const tsr_sigma_table *table, int steps);
+
+/* torch.linspace in float32: counted from the nearer end. */
+static float linspace(float start, float end, int n, int i) {
+    if (n < 2) return start;
+    float step = (end - start) / (float)(n - 1);
+    return i < n / 2 ? start + step * (float)i : end - step * (float)(n - 1 - i);
+}
+
+static int end_with_zero(float *out, int n) {
+    out[n] = 0.0f;
+    return n + 1;
+}
+
+static int fill_simple(float *out, const tsr_sigma_table *table, int steps) {
+    double stride = (double)table->count / steps;
+    for (int i = 0; i < steps; i++) out[i] = table->sigmas[table->count - 1 - (int)(i * stride)];
+    return end_with_zero(out, steps);
+}
+
+/* n timesteps evenly from the last to the first entry, the first `steps` of them used. */
+static int fill_timesteps(float *out, const tsr_sigma_table *table, int steps, int n) {
+    for (int i = 0; i < steps; i++)
+        out[i] = tsr_sigma_of_timestep(table, linspace((float)(table->count - 1), 0.0f, n, i));
+    return end_with_zero(out, steps);
+}
+
+static int fill_normal(float *out, const tsr_sigma_table *table, int steps) {
+    return fill_timesteps(out, table, steps, steps);
+}
+
+static int fill_sgm_uniform(float *out, const tsr_sigma_table *table, int steps) {
+    return fill_timesteps(out, table, steps, steps + 1);
+}
+
+static int fill_karras(float *out, const tsr_sigma_table *table, int steps) {
+    const double rho = 7.0;
+    double low = pow(tsr_sigma_table_min(table), 1 / rho), high = pow(tsr_sigma_table_max(table), 1 / rho);
+    for (int i = 0; i < steps; i++)
+        out[i] = (float)pow(high + (double)linspace(0.0f, 1.0f, steps, i) * (low - high), rho);
+    return end_with_zero(out, steps);
+}
+
+static int fill_exponential(float *out, const tsr_sigma_table *table, int steps) {
+    float high = logf(tsr_sigma_table_max(table)), low = logf(tsr_sigma_table_min(table));
+    for (int i = 0; i < steps; i++) out[i] = expf(linspace(high, low, steps, i));
+    return end_with_zero(out, steps);
+}
+
+/* Every k-th entry from the second on: may give more or fewer values than steps + 1. */
+static int fill_ddim_uniform(float *out, const tsr_sigma_table *table, int steps) {
+    int stride = table->count / steps > 1 ? table->count / steps : 1;
+    int n = (table->count - 2) / stride + 1;
+    for (int i = 0; i < n; i++) out[i] = table->sigmas[1 + (n - 1 - i) * stride];
+    return end_with_zero(out, n);
+}
+
+static int fill_beta(float *out, const tsr_sigma_table *table, int steps) {
+    int n = 0, last = -1;
+    for (int i = 0; i < steps; i++) {
+        int t = (int)rint(tsr__beta_quantile(1.0 - (double)i / steps, 0.6, 0.6) * (table->count - 1));
+        if (t != last) out[n++] = table->sigmas[t];
+        last = t;
+    }
+    return end_with_zero(out, n);
+}
+
+static int fill_linear_quadratic(float *out, const tsr_sigma_table *table, int steps) {
+    const double threshold = 0.025;
+    double largest = tsr_sigma_table_max(table);
+    out[0] = (float)largest;
+    if (steps == 1) return end_with_zero(out, 1);
+    int linear = steps / 2, quadratic = steps - linear;
+    double gap = linear - threshold * steps;
+    double square = gap / ((double)linear * quadratic * quadratic);
+    double slope = threshold / linear - 2.0 * gap / ((double)quadratic * quadratic);
+    double constant = square * linear * linear;
+    for (int i = 0; i < steps; i++) {
+        double done = i < linear ? i * threshold / linear : square * i * i + slope * i + constant;
+        out[i] = (float)((1.0 - done) * largest);
+    }
+    return end_with_zero(out, steps);
+}
+
+static int fill_kl_optimal(float *out, const tsr_sigma_table *table, int steps) {
+    double low = atan(tsr_sigma_table_min(table)), high = atan(tsr_sigma_table_max(table));
+    for (int i = 0; i < steps; i++) {
+        double part = steps > 1 ? (double)i / (steps - 1) : 0.0;
+        out[i] = (float)tan(part * low + (1.0 - part) * high);
+    }
+    return end_with_zero(out, steps);
+}
+
+static const struct scheduler {
+    const char *name, *summary;
+    fill_fn fill;
+} schedulers[] = {
+    { "simple", "evenly spaced entries of the model's own table", fill_simple },
+    { "sgm_uniform", "evenly spaced timesteps, without the smallest", fill_sgm_uniform },
+    { "karras", "denser at low noise (Karras et al. 2022, rho 7)", fill_karras },
+    { "exponential", "evenly spaced logarithms of sigma", fill_exponential },
+    { "ddim_uniform", "every k-th table entry, as DDIM; the number of steps may differ", fill_ddim_uniform },
+    { "beta", "timesteps spaced by the beta(0.6, 0.6) distribution: denser at both ends", fill_beta },
+    { "normal", "evenly spaced timesteps from the largest to the smallest", fill_normal },
+    { "linear_quadratic", "linear, then quadratic descent (made for flow models)", fill_linear_quadratic },
+    { "kl_optimal", "evenly spaced arc tangents of sigma (Align Your Steps)", fill_kl_optimal },
+};
+
+int tsr_scheduler_count(void) {
+    return (int)(sizeof schedulers / sizeof *schedulers);
+}
+
+const char *tsr_scheduler_name(int index) {
+    return index >= 0 && index < tsr_scheduler_count() ? schedulers[index].name : NULL;
+}
+
+const char *tsr_scheduler_summary(int index) {
+    return index >= 0 && index < tsr_scheduler_count() ? schedulers[index].summary : NULL;
+}
+
+int tsr_scheduler_find(const char *name) {
+    for (int i = 0; name && i < tsr_scheduler_count(); i++)
+        if (!strcmp(name, schedulers[i].name)) return i;
+    return -1;
+}
+
+tsr_status tsr_schedule_sigmas(float **out, int *n_out, const tsr_sigma_table *table, const char *scheduler, int steps,
+                               tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *sigmas = NULL;
+    *out = NULL;
+    *n_out = 0;
+    int index = tsr_scheduler_find(scheduler);
+    if (index < 0) {
+        const char *near = tsr__suggest(scheduler, tsr_scheduler_name, tsr_scheduler_count());
+        TSR_FAIL(err, TSR_NOT_FOUND, "unknown scheduler \"%.64s\"%s%s%s", scheduler ? scheduler : "",
+                 near ? ": did you mean \"" : "", near ? near : ": see tsr_scheduler_name", near ? "\"?" : "");
+    }
+    if (steps < 1 || steps > TSR__MAX_STEPS)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "scheduler %s: %d steps, must be 1..%d", scheduler, steps, TSR__MAX_STEPS);
+    TSR_ALLOC(err, sigmas, table->count + steps + 2);
+    *n_out = schedulers[index].fill(sigmas, table, steps);
+    *out = sigmas;
+done:
+    return status;
+}
