@@ -35,9 +35,15 @@ typedef enum tsr_resize_method {
 /* ComfyUI's common_upscale without cropping: NCHW float32 in, out [n, c, height, width] given by the caller. */
 TSR_API tsr_status tsr_resize_nchw(float *out, int height, int width, const float *in, const int shape[4],
                                    tsr_resize_method method, tsr_error *err);
+/* The method of that ComfyUI name: "nearest-exact", "bilinear", "area", "bicubic", "lanczos", "bislerp". NOT_FOUND else. */
+TSR_API tsr_status tsr_resize_method_parse(tsr_resize_method *out, const char *name, tsr_error *err);
+/* ComfyUI's crop "center": what to cut from each side of a picture of width x height (x columns left and right, y rows
+ * top and bottom) before resizing it to the target. All sizes at least 1. */
+TSR_API void tsr_resize_center_crop(int *x, int *y, int width, int height, int target_width, int target_height);
 
-/* LatentCompositeMasked without resize_source: destination * (1 - m) + source * m at (x, y) latent pixels; mask NULL = 1,
- * else resized bilinear to the source's size. */
+/* LatentCompositeMasked without resize_source: destination * (1 - m) + source * m at (x, y) latent pixels (ComfyUI's
+ * node takes picture pixels: divide by 8); mask NULL = 1, else resized bilinear to the source's size. What lies outside
+ * the destination is cut off; a source of a smaller batch is repeated. */
 TSR_API tsr_status tsr_latent_composite(tsr_latent *destination, const tsr_latent *source, int x, int y,
                                         const tsr_mask *mask, tsr_error *err);
 
