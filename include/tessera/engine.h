@@ -1,0 +1,125 @@
+/* tessera/engine.h - an opened model, and scenes painted with it.
+ *
+ *   tsr_engine_open(&engine, NULL, &err);              // the model that ships with Tessera
+ *   tsr_scene_new(&scene, &err);
+ *   tsr_scene_set(scene, "prompt", "a fox on snow", &err);
+ *   tsr_engine_run(&result, engine, scene, NULL, &err);
+ *   tsr_image_save(result->images[0], "fox.png", 0, &err);
+ *
+ * Threads: one thread at a time per engine; a callback runs on the thread that called tsr_engine_run. Several engines in
+ * one process are independent. */
+#ifndef TSR_ENGINE_H
+#define TSR_ENGINE_H
+
+#include "tessera/denoiser.h"
+#include "tessera/image.h"
+#include "tessera/latent.h"
+#include "tessera/sample.h"
+#include "tessera/scene.h"
+#include "tessera/status.h"
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tsr_engine tsr_engine;
+
+typedef enum tsr_precision {
+    TSR_PRECISION_AUTO = 0, /* bf16 where the CPU has it, else f32 */
+    TSR_PRECISION_F32 = 1,
+    TSR_PRECISION_BF16 = 2 /* UNSUPPORTED where the CPU lacks it */
+} tsr_precision;
+
+typedef struct tsr_engine_options {
+    size_t struct_size;
+    const char *model; /* checkpoint file; NULL: the one that tsr_engine_find_model finds */
+    tsr_precision precision;
+    int threads;         /* 0: all that the process may use */
+    size_t memory_limit; /* bytes that activations may take; 0: half of what is free */
+} tsr_engine_options;
+#define TSR_ENGINE_OPTIONS_INIT                                                                                        \
+    { sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0 }
+
+/* Opens the checkpoint and checks its kind; networks are built when first needed. options may be NULL. Errors: NOT_FOUND,
+ * BAD_FORMAT (truncated, hostile), UNSUPPORTED (another kind of checkpoint: named, with what is missing; or no bf16). */
+TSR_API tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, tsr_error *err);
+/* With the model, precision and threads that the scene asks for. */
+TSR_API tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_error *err);
+TSR_API void tsr_engine_close(tsr_engine *engine); /* NULL is allowed */
+
+/* The shipped model's file: $TESSERA_MODEL, beside the library or the program (models/, ../models/,
+ * ../share/tessera/), the installed data folder, the source tree it was built from. *out is released with tsr_free. */
+TSR_API tsr_status tsr_engine_find_model(char **out, tsr_error *err);
+
+typedef struct tsr_engine_info {
+    size_t struct_size;
+    const char *model;     /* the engine's; valid while it is open */
+    const char *kind;      /* "SD1" */
+    const char *precision; /* "f32" or "bf16" */
+    tsr_prediction prediction;
+    int latent_channels; /* 4 */
+    int latent_factor;   /* pixels a latent pixel: 8 */
+    int native_size;     /* pixels, the side it paints best */
+} tsr_engine_info;
+TSR_API tsr_engine_info tsr_engine_get_info(const tsr_engine *engine);
+
+/* --- scenes ----------------------------------------------------------------------------------------------------------- */
+typedef struct tsr_engine_callbacks {
+    size_t struct_size;
+    void *user;
+    /* Before every network call and after every step; see tessera/sample.h. Not 0 stops the run with TSR_CANCELLED. May be
+     * NULL, as all of these. */
+    int (*progress)(void *user, const tsr_progress *progress);
+    /* The picture so far (first of a batch), now and then, so that it costs little. Borrowed. Not 0 stops the run. */
+    int (*preview)(void *user, const tsr_image *image, const tsr_progress *progress);
+    /* Asked before every network call and every part of the decoding; not 0 stops the run. */
+    int (*cancelled)(void *user);
+} tsr_engine_callbacks;
+#define TSR_ENGINE_CALLBACKS_INIT                                                                                      \
+    { sizeof(tsr_engine_callbacks), 0, 0, 0, 0 }
+
+/* Released by tsr_result_free; images may be taken out (leave NULL behind). */
+typedef struct tsr_result {
+    tsr_image **images; /* image_count pictures with their metadata */
+    int image_count;
+    tsr_latent *latent; /* all of the batch, raw VAE units */
+    tsr_scene *scene;   /* what was painted: nothing random or automatic left in it, masks kept inside */
+    char **warnings;    /* one line each */
+    int warning_count;
+    double text_seconds, sample_seconds, decode_seconds;
+} tsr_result;
+TSR_API void tsr_result_free(tsr_result *result); /* NULL is allowed */
+
+/* Paints the scene. callbacks may be NULL. The scene's model, precision and threads are not looked at: the engine has
+ * its own. Errors also: CANCELLED, NOT_FINITE (says which step), BAD_ARGUMENT (masks that are empty, of a wrong size, or
+ * leave pixels to a base without a prompt). */
+TSR_API tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene *scene,
+                                  const tsr_engine_callbacks *callbacks, tsr_error *err);
+/* What tsr_engine_run would do, as text, without running the network; *out is released with tsr_free. */
+TSR_API tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scene, tsr_error *err);
+
+/* --- parts, to drive samplers by hand ------------------------------------------------------------------------------------ */
+/* The network as sampling sees it; conditionings come from tsr_engine_encode_prompt. Owned by the engine. Errors when the
+ * UNet cannot be built. */
+TSR_API tsr_status tsr_engine_denoiser(const tsr_denoiser **out, tsr_engine *engine, tsr_error *err);
+/* Text -> conditioning; equal texts give the same pointer. Owned by the engine, valid until tsr_engine_close or
+ * tsr_engine_forget_prompts. clip_skip 1 = the last layer. */
+TSR_API tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const char *prompt, int clip_skip,
+                                            tsr_error *err);
+TSR_API void tsr_engine_forget_prompts(tsr_engine *engine);
+/* Picture `index` of the batch. tile_px 0: whole, or tiles when memory is short. */
+TSR_API tsr_status tsr_engine_decode(tsr_image **out, tsr_engine *engine, const tsr_latent *latent, int index,
+                                     int tile_px, tsr_error *err);
+/* The latent of a picture, cropped to a multiple of 8, centred. */
+TSR_API tsr_status tsr_engine_encode(tsr_latent **out, tsr_engine *engine, const tsr_image *image, int tile_px,
+                                     tsr_error *err);
+
+/* --- files ---------------------------------------------------------------------------------------------------------------- */
+/* What a checkpoint, a picture or a latent file contains, as text; *out is released with tsr_free. */
+TSR_API tsr_status tsr_inspect_file(char **out, const char *path, tsr_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* TSR_ENGINE_H */
