@@ -20,7 +20,8 @@ typedef struct tsr__token_chunks {
     int weighted;   /* some weight differs from 1 */
 } tsr__token_chunks;
 
-/* pad: the id after the end token (49407 for CLIP-L, 0 for OpenCLIP). Never fails on strange UTF-8; TOO_LARGE over the limit. */
+/* pad: the id after the end token (49407 for CLIP-L, 0 for OpenCLIP). Never fails on strange UTF-8. TOO_LARGE over the
+ * limit or nested deeper than 256; UNSUPPORTED for "embedding:NAME". */
 tsr_status tsr__tokenize(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
                          tsr_error *err);
 void tsr__token_chunks_clear(tsr__token_chunks *chunks);
