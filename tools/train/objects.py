@@ -1,0 +1,35 @@
+"""The 158 objects of the training pictures: name and Unicode code point of the emoji that draws it."""
+
+FONT = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"
+
+OBJECTS = {
+    "cat": 0x1F408, "dog": 0x1F415, "cat face": 0x1F431, "dog face": 0x1F436, "fox": 0x1F98A, "bear": 0x1F43B,
+    "panda": 0x1F43C, "koala": 0x1F428, "tiger": 0x1F405, "lion": 0x1F981, "cow": 0x1F404, "pig": 0x1F416,
+    "frog": 0x1F438, "monkey": 0x1F412, "chicken": 0x1F414, "penguin": 0x1F427, "bird": 0x1F426, "duck": 0x1F986,
+    "owl": 0x1F989, "eagle": 0x1F985, "horse": 0x1F40E, "unicorn": 0x1F984, "bee": 0x1F41D, "butterfly": 0x1F98B,
+    "snail": 0x1F40C, "ladybug": 0x1F41E, "turtle": 0x1F422, "snake": 0x1F40D, "octopus": 0x1F419, "crab": 0x1F980,
+    "fish": 0x1F41F, "dolphin": 0x1F42C, "whale": 0x1F433, "shark": 0x1F988, "elephant": 0x1F418, "rabbit": 0x1F407,
+    "mouse": 0x1F401, "squirrel": 0x1F43F, "hedgehog": 0x1F994, "dragon": 0x1F409, "dinosaur": 0x1F996,
+    "sheep": 0x1F411, "giraffe": 0x1F992, "zebra": 0x1F993, "kangaroo": 0x1F998, "camel": 0x1F42A,
+    "flamingo": 0x1F9A9, "parrot": 0x1F99C, "peacock": 0x1F99A, "swan": 0x1F9A2, "tree": 0x1F333,
+    "pine tree": 0x1F332, "palm tree": 0x1F334, "cactus": 0x1F335, "tulip": 0x1F337, "rose": 0x1F339,
+    "sunflower": 0x1F33B, "blossom": 0x1F33C, "mushroom": 0x1F344, "maple leaf": 0x1F341, "clover": 0x1F340,
+    "seedling": 0x1F331, "apple": 0x1F34E, "green apple": 0x1F34F, "pear": 0x1F350, "orange": 0x1F34A,
+    "lemon": 0x1F34B, "banana": 0x1F34C, "watermelon": 0x1F349, "grapes": 0x1F347, "strawberry": 0x1F353,
+    "cherries": 0x1F352, "peach": 0x1F351, "pineapple": 0x1F34D, "tomato": 0x1F345, "carrot": 0x1F955,
+    "corn": 0x1F33D, "bread": 0x1F35E, "cheese": 0x1F9C0, "pizza": 0x1F355, "hamburger": 0x1F354, "cake": 0x1F382,
+    "cupcake": 0x1F9C1, "donut": 0x1F369, "cookie": 0x1F36A, "ice cream": 0x1F368, "candy": 0x1F36C,
+    "coffee cup": 0x2615, "teapot": 0x1FAD6, "egg": 0x1F95A, "house": 0x1F3E0, "castle": 0x1F3F0, "tent": 0x26FA,
+    "church": 0x26EA, "factory": 0x1F3ED, "skyscraper": 0x1F3E2, "hut": 0x1F6D6, "fountain": 0x26F2,
+    "bridge": 0x1F309, "car": 0x1F697, "taxi": 0x1F695, "bus": 0x1F68C, "truck": 0x1F69A, "tractor": 0x1F69C,
+    "train": 0x1F682, "bicycle": 0x1F6B2, "motorcycle": 0x1F3CD, "airplane": 0x2708, "helicopter": 0x1F681,
+    "rocket": 0x1F680, "sailboat": 0x26F5, "ship": 0x1F6A2, "ufo": 0x1F6F8, "sun": 0x1F31E, "moon": 0x1F31D,
+    "star": 0x2B50, "rainbow": 0x1F308, "cloud": 0x2601, "snowman": 0x26C4, "umbrella": 0x2602, "fire": 0x1F525,
+    "water drop": 0x1F4A7, "volcano": 0x1F30B, "mountain": 0x1F3D4, "globe": 0x1F30D, "balloon": 0x1F388,
+    "gift": 0x1F381, "crown": 0x1F451, "gem": 0x1F48E, "key": 0x1F511, "heart": 0x2764, "guitar": 0x1F3B8,
+    "drum": 0x1F941, "trumpet": 0x1F3BA, "violin": 0x1F3BB, "football": 0x26BD, "basketball": 0x1F3C0,
+    "trophy": 0x1F3C6, "lamp": 0x1F4A1, "candle": 0x1F56F, "clock": 0x23F0, "book": 0x1F4D5, "telephone": 0x260E,
+    "camera": 0x1F4F7, "television": 0x1F4FA, "robot": 0x1F916, "alien": 0x1F47D, "ghost": 0x1F47B,
+    "pumpkin": 0x1F383, "skull": 0x1F480, "teddy bear": 0x1F9F8, "top hat": 0x1F3A9, "boot": 0x1F462, "shoe": 0x1F45F,
+    "dress": 0x1F457, "shirt": 0x1F455, "anchor": 0x2693, "hammer": 0x1F528,
+}
