@@ -5,7 +5,7 @@
  *   tsr_plan_run(&result, plan, latent, &hooks, &err);
  *   tsr_plan_free(plan);
  *
- * Two histories: `keep` (docs/keep.md; every sampler, soft masks, one shared canvas) and `restart` (docs/restart.md; the
+ * Two histories: `keep` (docs/keep.md: every sampler, soft masks, one shared canvas) and `restart` (docs/restart.md: the
  * Impact Pack number for number). Needs no weights.
  * Threads: a plan is immutable after tsr_plan_new; each run uses its own memory. */
 #ifndef TSR_REGION_H
@@ -20,7 +20,7 @@ extern "C" {
 
 typedef enum tsr_variation_method { TSR_VARIATION_LINEAR = 0, TSR_VARIATION_SLERP = 1 } tsr_variation_method;
 
-/* One region. Everything is borrowed while tsr_plan_new runs; the denoiser and the conditionings until the plan is freed. */
+/* One region. Borrowed while tsr_plan_new runs, except the denoiser and the conditionings: until the plan is freed. */
 typedef struct tsr_region {
     size_t struct_size;
     const char *name;     /* for messages; NULL: "region k" */
