@@ -1,0 +1,63 @@
+/* weights/checkpoint_kind.h - what a safetensors file is, told from its key names and shapes.
+ *
+ * Owns no file and loads nothing: looks only at the index. Threads: pure functions. */
+#ifndef TSR_CHECKPOINT_KIND_H
+#define TSR_CHECKPOINT_KIND_H
+
+#include "weights/weights.h"
+
+typedef enum tsr__checkpoint_kind {
+    TSR_CHECKPOINT_UNKNOWN,
+    TSR_CHECKPOINT_SD1,
+    TSR_CHECKPOINT_SD2,
+    TSR_CHECKPOINT_SDXL,
+    TSR_CHECKPOINT_SD3,
+    TSR_CHECKPOINT_FLUX,
+    TSR_CHECKPOINT_LDM_UNET,       /* input_blocks.* without the checkpoint's prefix */
+    TSR_CHECKPOINT_DIFFUSERS_UNET, /* down_blocks.* */
+    TSR_CHECKPOINT_CONTROLNET,
+    TSR_CHECKPOINT_LORA, /* also LoHa and LoKr */
+    TSR_CHECKPOINT_VAE,
+    TSR_CHECKPOINT_TEXT_ENCODER,
+    TSR_CHECKPOINT_UPSCALER,
+    TSR_CHECKPOINT_LATENT,
+    TSR_CHECKPOINT_EMBEDDING,
+    TSR_CHECKPOINT_KIND_COUNT_
+} tsr__checkpoint_kind;
+
+/* Parts of a full checkpoint, by key prefix. */
+typedef enum tsr__checkpoint_part {
+    TSR_PART_TEXT,  /* cond_stage_model.*, conditioner.* */
+    TSR_PART_UNET,  /* model.diffusion_model.* */
+    TSR_PART_VAE,   /* first_stage_model.* */
+    TSR_PART_OTHER, /* everything else; all of a file that is no full checkpoint */
+    TSR_PART_COUNT_
+} tsr__checkpoint_part;
+
+typedef struct tsr__checkpoint_info {
+    tsr__checkpoint_kind kind;
+    size_t tensors;
+    int64_t parameters;
+    struct {
+        size_t tensors;
+        int64_t parameters;
+    } parts[TSR_PART_COUNT_];
+    size_t dtypes[TSR_DTYPE_COUNT_]; /* tensors of each type */
+    /* Of a full checkpoint; 0 where the file does not tell. */
+    int64_t unet_channels;    /* width of the first level */
+    int64_t unet_in_channels; /* 4; 9 in inpainting models */
+    int64_t context_width;    /* of the cross-attention: 768 in SD1 */
+    int64_t text_width;
+    int64_t vae_channels; /* of the latent */
+    char missing
+        [160]; /* for SD1 and kinds that are not full checkpoints: what an SD1 checkpoint would also hold; "" if nothing */
+} tsr__checkpoint_info;
+
+void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *weights);
+const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind); /* "an SDXL checkpoint" */
+const char *tsr__checkpoint_part_name(tsr__checkpoint_part part); /* "text encoder" */
+
+/* OK for a file with all three parts of SD1; else UNSUPPORTED with one line that says what the file is and what it lacks. */
+tsr_status tsr__checkpoint_require_sd1(const tsr__weights *weights, tsr_error *err);
+
+#endif /* TSR_CHECKPOINT_KIND_H */
