@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # tools/setup.sh - sourced by tessera-demo, tessera-test and .ci/run: installs what is missing, configures, builds.
 #
 # It says every step it takes. It knows Debian's package names and nothing of what the programs do.

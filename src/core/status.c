@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define TSR_DEFINES_FAIL
 #include "check.h"
 
 const char *tsr_status_name(tsr_status status) {

@@ -13,10 +13,11 @@ fake() {
 
 # fresh USER_ID: a system with apt-get where the package `here` is installed and nothing else.
 fresh() {
-    rm -rf "$work/bin" "$work/calls"
+    rm -rf "${work:?}/bin" "$work/calls"
     mkdir "$work/bin"
     touch "$work/calls"
     ln -s "$(command -v env)" "$(command -v bash)" "$work/bin/"
+    # shellcheck disable=SC2016 # expanded by the fake program, not here
     fake dpkg-query '[ "${!#}" = here ] && printf installed'
     fake apt-get ':'
     fake id "echo $1"
