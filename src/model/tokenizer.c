@@ -185,12 +185,14 @@ static tsr_status refuse_embedding(const tsr__prompt_piece *piece, tsr_error *er
     static const char word[] = "embedding:";
     const size_t length = sizeof word - 1;
     for (size_t i = 0; i + length < piece->length; i++) {
-        const int at_start = i == 0 || strchr(" \t\r\n", piece->text[i - 1]) != NULL;
-        if (at_start && memcmp(piece->text + i, word, length) == 0)
-            return tsr__fail(err, TSR_UNSUPPORTED,
-                             "prompt: \"%.*s\": textual-inversion embeddings are not supported; "
-                             "take this word out of the prompt",
-                             (int)(piece->length - i < 60 ? piece->length - i : 60), piece->text + i);
+        const char *text = piece->text + i;
+        const int at_start = i == 0 || strchr(" \t\r\n", text[-1]) != NULL;
+        if (!at_start || memcmp(text, word, length) != 0) continue;
+        size_t shown = length; /* the name, as far as it is plain */
+        while (i + shown < piece->length && shown < 60 && text[shown] > ' ' && text[shown] < 0x7f) shown++;
+        return tsr__fail(err, TSR_UNSUPPORTED,
+                         "prompt: \"%.*s\": textual-inversion embeddings are not supported; take this word out",
+                         (int)shown, text);
     }
     return TSR_OK;
 }
