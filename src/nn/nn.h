@@ -40,6 +40,22 @@ size_t tsr__nn_weight_bytes(const tsr__nn *nn);
 /* Gives pooled memory that no tensor uses back to the system. */
 void tsr__nn_trim(tsr__nn *nn);
 
+/* Names for reports: the instruction set of the kernels by hand ("avx512_bf16", "avx2", ...), and the thread count. */
+const char *tsr__nn_isa(const tsr__nn *nn);
+int         tsr__nn_threads(const tsr__nn *nn);
+
+/* Time by kind of operation and shape since tsr__nn_profile_start (which also clears); rows are sorted, slowest first, and
+ * stay valid until the next call on the context. work is floating-point operations, 0 where nothing is multiplied. */
+typedef struct tsr__nn_profile_row {
+    const char *kind;
+    char        shape[72];
+    long        calls;
+    double      seconds, work;
+} tsr__nn_profile_row;
+tsr_status                 tsr__nn_profile_start(tsr__nn *nn, tsr_error *err);
+void                       tsr__nn_profile_stop(tsr__nn *nn);
+const tsr__nn_profile_row *tsr__nn_profile_rows(tsr__nn *nn, int *count);
+
 /* --- tensors ------------------------------------------------------------------------------------------------------ */
 /* An uninitialised activation of the context's precision. Release is by value; a zeroed tsr__tensor is allowed. */
 tsr_status tsr__nn_tensor(tsr__nn *nn, tsr__tensor *out, int n, int h, int w, int c, tsr_error *err);
@@ -86,7 +102,7 @@ tsr_status tsr__nn_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *
 /* softmax(q k^T / sqrt(d) + mask) v with a streaming softmax: no full score matrix ever exists. A view names token rows inside a
  * tensor: row i of sample b, head j starts at data + ((b * tokens + i) * row_stride + offset + j * head_dim) elements.
  * out is [n, 1, q.tokens, heads * head_dim]. mask: NULL or float32 [q.tokens, kv tokens], added to the scores (-inf
- * allowed). causal: query i sees keys <= i. Any head_dim. */
+ * allowed; a query whose every score is -inf gives zeros). causal: query i sees keys <= i. Any head_dim. */
 typedef struct tsr__token_view {
     const tsr__tensor *x;
     int tokens;
@@ -102,7 +118,8 @@ tsr_status tsr__nn_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, c
                           tsr_error *err); /* channels */
 tsr_status tsr__nn_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, tsr_error *err);
 tsr_status tsr__nn_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act, tsr_error *err);
-/* SD's timestep embedding: [cos(t f_i), sin(t f_i)], f_i = exp(-ln(10000) i / (dim / 2)); out is [n, 1, 1, dim] float values. */
+/* SD's timestep embedding: [cos(t f_i), sin(t f_i)], f_i = exp(-ln(10000) i / (dim / 2)); out is [n, 1, 1, dim], an activation
+ * of the context's precision like every other. */
 tsr_status tsr__nn_timestep_embedding(tsr__nn *nn, tsr__tensor *out, const float *timesteps, int n, int dim,
                                       tsr_error *err);
 /* Sets *finite to 0 when any value is NaN or infinite. */

@@ -1,0 +1,195 @@
+/* nn/onednn/onednn_backend.c - the CPU back end: linear layers and convolutions by oneDNN, the rest by src/nn/cpu. */
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include "nn/onednn/onednn_priv.h"
+
+static void close_backend(tsr__nn *nn) {
+    tsr__onednn *state = nn->state;
+    if (!state) return;
+    tsr__dnn_cache_clear(state);
+    if (state->stream) (void)dnnl_stream_destroy(state->stream);
+    if (state->engine) (void)dnnl_engine_destroy(state->engine);
+    free(state);
+    nn->state = NULL;
+}
+
+static tsr_status open_backend(tsr__nn *nn, tsr_error *err) {
+    tsr_status   status = TSR_OK;
+    tsr__onednn *state = NULL;
+    TSR_ALLOC_ZERO(err, state, 1);
+    nn->state = state;
+    TSR_DNN(err, dnnl_engine_create(&state->engine, dnnl_cpu, 0), "CPU engine");
+    TSR_DNN(err, dnnl_stream_create(&state->stream, state->engine, dnnl_stream_default_flags), "CPU stream");
+done:
+    if (status != TSR_OK) close_backend(nn);
+    return status;
+}
+
+static const tsr__weight_spec *weight_spec(const tsr__nn_weight *weight) { return &weight->spec; }
+
+/* oneDNN sizes its work by OpenMP's thread count, which belongs to the calling thread: it is lent and given back. */
+static int set_threads(const tsr__nn *nn) {
+    int before = omp_get_max_threads();
+    if (before != nn->threads) omp_set_num_threads(nn->threads);
+    return before;
+}
+
+static void restore_threads(const tsr__nn *nn, int before) {
+    if (before != nn->threads) omp_set_num_threads(before);
+}
+
+static tsr_status weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
+    int        before = set_threads(nn);
+    tsr_status status = tsr__dnn_weight_new(nn, out, spec, err);
+    restore_threads(nn, before);
+    return status;
+}
+
+typedef struct buffers {
+    const void  *src, *residual;
+    void        *dst;
+    const float *bias;
+} buffers;
+
+static void *writable(const void *p) { return (void *)(uintptr_t)p; } /* oneDNN's handles are not const */
+
+static dnnl_status_t execute(tsr__onednn *state, const tsr__entry *e, const tsr__pack *pack, const buffers *b,
+                             void *scratch) {
+    int             residual_at = e->problem.act == TSR__ACT_NONE ? 0 : 1;
+    dnnl_exec_arg_t args[] = { { DNNL_ARG_SRC, e->src },
+                               { DNNL_ARG_WEIGHTS, pack->memory },
+                               { DNNL_ARG_BIAS, e->bias },
+                               { DNNL_ARG_DST, e->dst },
+                               { DNNL_ARG_SCRATCHPAD, e->scratch },
+                               { DNNL_ARG_ATTR_MULTIPLE_POST_OP(residual_at) | DNNL_ARG_SRC_1, e->residual } };
+    dnnl_status_t   code = dnnl_memory_set_data_handle(e->src, writable(b->src));
+    if (code == dnnl_success) code = dnnl_memory_set_data_handle(e->dst, b->dst);
+    if (code == dnnl_success) code = dnnl_memory_set_data_handle(e->bias, writable(b->bias));
+    if (code == dnnl_success && scratch) code = dnnl_memory_set_data_handle(e->scratch, scratch);
+    if (code == dnnl_success && b->residual) code = dnnl_memory_set_data_handle(e->residual, writable(b->residual));
+    if (code == dnnl_success) code = dnnl_primitive_execute(e->primitive, state->stream, b->residual ? 6 : 5, args);
+    if (code == dnnl_success) code = dnnl_stream_wait(state->stream);
+    return code;
+}
+
+static tsr_status run(tsr__nn *nn, const tsr__problem *problem, const tsr__nn_weight *weight, const buffers *b,
+                      tsr_error *err) {
+    tsr_status      status = TSR_OK;
+    tsr__entry     *entry = NULL;
+    void           *scratch = NULL;
+    tsr__nn_weight *owned = writable(weight); /* the model lends it as const; a second layout may be added */
+    int             pack = 0, before = set_threads(nn);
+    char            text[128];
+    TSR_TRY(tsr__dnn_primitive(nn, &entry, &pack, problem, owned, err));
+    if (entry->scratch_size) {
+        scratch = tsr__pool_take(&nn->pool, entry->scratch_size);
+        tsr__dnn_problem_text(text, sizeof text, problem);
+        if (!scratch) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory (%zu bytes) in %s", entry->scratch_size, text);
+    }
+    dnnl_status_t code = execute(nn->state, entry, &weight->packs[pack], b, scratch);
+    if (code != dnnl_success) {
+        tsr__dnn_problem_text(text, sizeof text, problem);
+        TSR_FAIL(err, code == dnnl_out_of_memory ? TSR_NO_MEMORY : TSR_BACKEND, "oneDNN status %d in %s", (int)code, text);
+    }
+done:
+    tsr__pool_give(&nn->pool, scratch);
+    restore_threads(nn, before);
+    return status;
+}
+
+static tsr_status linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
+                         const tsr__tensor *residual, tsr_error *err) {
+    tsr__problem p;
+    size_t       rows = tsr__tensor_rows(x);
+    if (rows > INT32_MAX) return tsr__fail(err, TSR_TOO_LARGE, "linear layer over %zu rows", rows);
+    memset(&p, 0, sizeof p);
+    p.n = p.h = p.out_h = p.out_w = 1;
+    p.w = (int)rows;
+    p.out_c = w->spec.out_c;
+    p.in_c = w->spec.in_c;
+    p.act = (int)act;
+    p.residual = residual != NULL;
+    buffers b = { x->data, residual ? residual->data : NULL, out->data, w->bias };
+    return run(nn, &p, w, &b, err);
+}
+
+/* One convolution over samples [first, first + count). */
+static tsr_status conv_samples(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                               const float *bias, const tsr__tensor *residual, int first, int count, tsr_error *err) {
+    size_t size = tsr__type_size(x->dtype);
+    size_t in = tsr__tensor_count(x) / (size_t)x->n * size * (size_t)first;
+    size_t result = tsr__tensor_count(out) / (size_t)out->n * size * (size_t)first;
+    tsr__tensor src = *x, dst = *out, rest = { 0 };
+    src.data = (char *)x->data + in;
+    dst.data = (char *)out->data + result;
+    src.n = dst.n = count;
+    if (residual) {
+        rest = dst;
+        rest.data = (char *)residual->data + result;
+    }
+    tsr__problem p;
+    memset(&p, 0, sizeof p);
+    p.conv = !tsr__is_matmul(&w->spec);
+    p.n = p.conv ? count : 1;
+    p.h = p.conv ? x->h : 1;
+    p.w = p.conv ? x->w : (int)tsr__tensor_rows(&src);
+    p.out_h = p.conv ? out->h : 1;
+    p.out_w = p.conv ? out->w : 1;
+    p.out_c = w->spec.out_c;
+    p.in_c = w->spec.in_c;
+    if (p.conv) {
+        p.k = w->spec.k;
+        p.stride = w->spec.stride;
+        p.pad_before = w->spec.pad_before;
+        p.pad_after = w->spec.pad_after;
+    }
+    p.residual = residual != NULL;
+    buffers b = { src.data, rest.data, dst.data, bias };
+    return run(nn, &p, w, &b, err);
+}
+
+static tsr_status conv(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                       const float *channel_add, const tsr__tensor *residual, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float     *bias = NULL;
+    size_t     c = (size_t)out->c;
+    if (!channel_add) return conv_samples(nn, out, x, w, w->bias, residual, 0, x->n, err);
+    bias = tsr__pool_take(&nn->pool, c * sizeof *bias);
+    if (!bias) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory (%zu bytes)", c * sizeof *bias);
+    /* Neighbours with equal vectors (a batch of one timestep has only equal ones) share one run with one bias. */
+    for (int first = 0, next; first < x->n; first = next) {
+        const float *add = channel_add + (size_t)first * c;
+        for (next = first + 1; next < x->n; next++)
+            if (memcmp(add, channel_add + (size_t)next * c, c * sizeof *add)) break;
+        for (size_t i = 0; i < c; i++) bias[i] = w->bias[i] + add[i];
+        TSR_TRY(conv_samples(nn, out, x, w, bias, residual, first, next - first, err));
+    }
+done:
+    tsr__pool_give(&nn->pool, bias);
+    return status;
+}
+
+const tsr__nn_backend tsr__nn_onednn = {
+    .name = "onednn",
+    .open = open_backend,
+    .close = close_backend,
+    .weight_new = weight_new,
+    .weight_free = tsr__dnn_weight_free,
+    .weight_spec = weight_spec,
+    .linear = linear,
+    .conv = conv,
+    .group_norm = tsr__cpu_group_norm,
+    .layer_norm = tsr__cpu_layer_norm,
+    .attention = tsr__cpu_attention,
+    .geglu = tsr__cpu_geglu,
+    .upsample2x = tsr__cpu_upsample2x,
+    .concat = tsr__cpu_concat,
+    .add = tsr__cpu_add,
+    .activate = tsr__cpu_activate,
+    .is_finite = tsr__cpu_is_finite,
+    .from_nchw = tsr__cpu_from_nchw,
+    .to_nchw = tsr__cpu_to_nchw,
+    .from_rows = tsr__cpu_from_rows,
+    .to_rows = tsr__cpu_to_rows,
+};
