@@ -181,10 +181,10 @@ tsr_status tsr_scene_parameters_text(char **out, const tsr_scene *scene, tsr_err
     char denoise[64] = "", skip[64] = "";
     char *regions = regions_text(scene);
     *out = NULL;
-    if (scene->text[TSR__OPT_DENOISE])
-        snprintf(denoise, sizeof denoise, ", Denoising strength: %.32s", scene->text[TSR__OPT_DENOISE]);
-    if (scene->text[TSR__OPT_CLIP_SKIP])
-        snprintf(skip, sizeof skip, ", Clip skip: %.32s", scene->text[TSR__OPT_CLIP_SKIP]);
+    if (scene->text[TSR__OPT_INIT_IMAGE] || scene->text[TSR__OPT_INIT_LATENT])
+        snprintf(denoise, sizeof denoise, ", Denoising strength: %.32s", tsr__scene_text(scene, TSR__OPT_DENOISE));
+    if (tsr__scene_int(scene, TSR__OPT_CLIP_SKIP) > 1)
+        snprintf(skip, sizeof skip, ", Clip skip: %.32s", tsr__scene_text(scene, TSR__OPT_CLIP_SKIP));
     if (regions)
         *out = tsr__format("%s%s%s%s\nSteps: %s, Sampler: %s, Schedule type: %s, CFG scale: %s, Seed: %s, Size: %sx%s, "
                            "Model: %s%s%s, Version: Tessera %s",

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/suggest.h"
 #include "engine/scene_priv.h"
 #include "tessera/schedule.h"
 #include "tessera/solver.h"
@@ -49,46 +50,15 @@ int tsr_option_find(tsr_option_scope scope, const char *key) {
     return -1;
 }
 
-/* Damerau's distance without transposed blocks; names longer than the table are never near. */
-static int distance(const char *a, const char *b) {
-    enum { LONGEST = 48 };
-    int n = (int)strnlen(a, LONGEST + 1), m = (int)strnlen(b, LONGEST + 1);
-    int rows[3][LONGEST + 1];
-    if (n > LONGEST || m > LONGEST) return LONGEST;
-    for (int j = 0; j <= m; j++) rows[0][j] = j;
-    for (int i = 1; i <= n; i++) {
-        int *now = rows[i % 3], *last = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
-        now[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int best = last[j - 1] + (a[i - 1] != b[j - 1]);
-            if (last[j] + 1 < best) best = last[j] + 1;
-            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
-                best = before[j - 2] + 1;
-            now[j] = best;
-        }
-    }
-    return rows[n % 3][m];
+static const char *typed_key(tsr_option_scope scope, int index) {
+    const tsr_option_info *option = tsr_option_at(scope, index);
+    return option && !(option->flags & TSR_OPTION_HIDDEN) ? option->key : NULL;
 }
-
-const char *tsr__nearest_name(const char *name, const char *(*at)(const void *user, int index), const void *user,
-                              int count) {
-    const char *best = NULL;
-    int nearest = (int)strlen(name) / 2 + 1; /* at least half of it must be right */
-    for (int i = 0; i < count; i++) {
-        const char *candidate = at(user, i);
-        int d = candidate ? distance(name, candidate) : nearest;
-        if (d < nearest) {
-            nearest = d;
-            best = candidate;
-        }
-    }
-    return best;
+static const char *scene_key_at(int index) {
+    return typed_key(TSR_OPTIONS_SCENE, index);
 }
-
-static const char *option_key_at(const void *user, int index) {
-    const tsr_option_info *option = tsr_option_at(*(const tsr_option_scope *)user, index);
-    return option->flags & TSR_OPTION_HIDDEN ? NULL : option->key;
+static const char *region_key_at(int index) {
+    return typed_key(TSR_OPTIONS_REGION, index);
 }
 
 const char *tsr_option_nearest(tsr_option_scope scope, const char *key) {
@@ -96,7 +66,7 @@ const char *tsr_option_nearest(tsr_option_scope scope, const char *key) {
     size_t n = strnlen(key, sizeof plain - 1);
     for (size_t i = 0; i < n; i++) plain[i] = key[i] == '-' ? '_' : key[i];
     plain[n] = 0;
-    return tsr__nearest_name(plain, option_key_at, &scope, tsr_option_count(scope));
+    return tsr__suggest(plain, scope == TSR_OPTIONS_SCENE ? scene_key_at : region_key_at, tsr_option_count(scope));
 }
 
 /* --- numbers ---------------------------------------------------------------------------------------------------------- */
@@ -191,22 +161,13 @@ static int in_choices(const char *choices, const char *text) {
     return 0;
 }
 
-static const char *sampler_at(const void *user, int index) {
-    (void)user;
-    return tsr_sampler_name(index);
-}
-static const char *scheduler_at(const void *user, int index) {
-    (void)user;
-    return tsr_scheduler_name(index);
-}
-
 static tsr_status normalise_name(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
     int sampler = option->kind == TSR_OPTION_SAMPLER;
     const char *kind = sampler ? "sampler" : "scheduler";
     if (in_choices(option->choices, text) || (sampler ? tsr_sampler_find(text) : tsr_scheduler_find(text)) >= 0)
         return keep(out, text, err);
-    const char *near = sampler ? tsr__nearest_name(text, sampler_at, NULL, tsr_sampler_count())
-                               : tsr__nearest_name(text, scheduler_at, NULL, tsr_scheduler_count());
+    const char *near = sampler ? tsr__suggest(text, tsr_sampler_name, tsr_sampler_count())
+                               : tsr__suggest(text, tsr_scheduler_name, tsr_scheduler_count());
     if (near)
         return tsr__fail(err, TSR_NOT_FOUND, "%s: no %s is called '%.64s'; did you mean '%s'?", option->key, kind, text,
                          near);

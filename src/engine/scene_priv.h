@@ -47,9 +47,6 @@ int tsr__parse_number(const char *text, double *out);
 void tsr__print_number(char *out, size_t size, double value); /* %.9g with a point */
 /* A box "X:Y:W:H" in a picture of that size, rounded to whole pixels. 0 when malformed. */
 int tsr__parse_box(const char *text, int width, int height, int box[4]);
-/* The nearest of the names, or NULL when none is near. */
-const char *tsr__nearest_name(const char *name, const char *(*at)(const void *user, int index), const void *user,
-                              int count);
 
 /* --- scene.c: typed reading, defaults included --- */
 const char *tsr__scene_text(const tsr_scene *scene, int option);

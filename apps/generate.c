@@ -1,0 +1,200 @@
+/* apps/generate.c - `tessera generate`: options to a scene, the scene through an engine, pictures to files.
+ *
+ * Writes nothing but whole files; Ctrl-C is looked at before every network call. */
+#include "generate.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "progress.h"
+#include "show.h"
+
+static atomic_int stop_signal; /* the one thing that a signal handler may touch */
+
+static void on_signal(int number) {
+    atomic_store(&stop_signal, number);
+}
+
+static void watch_signals(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN; /* a file-size limit shall be a failed write, not death */
+    sigaction(SIGXFSZ, &action, NULL);
+}
+
+typedef struct run_view {
+    progress_bar bar;
+    const char *preview_path;
+    int show;
+    int shown_lines; /* of the last preview in the terminal */
+    tsr_error preview_error;
+} run_view;
+
+static int on_cancelled(void *user) {
+    (void)user;
+    return atomic_load(&stop_signal);
+}
+
+static int on_progress(void *user, const tsr_progress *at) {
+    run_view *view = user;
+    progress_show(&view->bar, at);
+    return 0;
+}
+
+static int on_preview(void *user, const tsr_image *image, const tsr_progress *at) {
+    run_view *view = user;
+    (void)at;
+    if (view->show) {
+        progress_clear(&view->bar);
+        if (view->shown_lines) printf("\033[%dA", view->shown_lines);
+        view->shown_lines = show_image(image);
+    }
+    return view->preview_path && tsr_image_save(image, view->preview_path, 0, &view->preview_error) != TSR_OK;
+}
+
+/* --- names of files ------------------------------------------------------------------------------------------------------- */
+static int known_extension(const char *path) {
+    static const char *const known[] = { ".png", ".jpg", ".jpeg", ".webp" };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
+        if (strcasecmp(dot, known[i]) == 0) return 1;
+    return 0;
+}
+
+/* Fails before the work rather than after it. */
+static int check_target(const char *key, const char *path) {
+    char folder[4100];
+    const char *slash = strrchr(path, '/');
+    if (!*path) return 0;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    if (access(folder, W_OK | X_OK) == 0) return 0;
+    fprintf(stderr, "tessera: %s: the folder %s does not exist or cannot be written\n", key, folder);
+    return EXIT_RUN;
+}
+
+static int check_targets(const tsr_scene *scene) {
+    static const char *const keys[] = { "output", "preview", "save_latent" };
+    for (int i = 0; i < 3; i++) {
+        const char *path = tsr_scene_get(scene, keys[i]);
+        if (i < 2 && *path && !known_extension(path))
+            return usage_error("%s: '%.200s' does not end in .png, .jpg, .jpeg or .webp", keys[i], path);
+        int result = check_target(keys[i], path);
+        if (result) return result;
+    }
+    return 0;
+}
+
+/* "dir/name.png" -> "dir/name-3.png". */
+static void numbered(char *out, size_t size, const char *path, int number) {
+    const char *dot = strrchr(path, '.');
+    snprintf(out, size, "%.*s-%d%s", (int)(dot - path), path, number, dot);
+}
+
+/* Picture `index` of `count`; a default name steps aside for files that exist, --output does not. */
+static void output_name(char *out, size_t size, const tsr_scene *scene, int index, int count) {
+    char plain[4200];
+    const char *given = tsr_scene_get(scene, "output");
+    if (*given) snprintf(plain, sizeof plain, "%s", given);
+    else snprintf(plain, sizeof plain, "tessera-%s.png", tsr_scene_get(scene, "seed"));
+    if (count > 1) numbered(out, size, plain, index + 1);
+    else snprintf(out, size, "%s", plain);
+    for (int i = count + 1; !*given && i < 100000 && access(out, F_OK) == 0; i++) numbered(out, size, plain, i);
+}
+
+static int save_result(const tsr_result *result, const tsr_scene *scene, int show) {
+    tsr_error err = TSR_ERROR_INIT;
+    int quality = atoi(tsr_scene_get(scene, "quality"));
+    const char *latent = tsr_scene_get(scene, "save_latent");
+    char path[4300];
+    for (int i = 0; i < result->image_count; i++) {
+        /* The name follows the seed that was used; `random` is gone from the result's scene. */
+        tsr_scene *named = NULL;
+        if (tsr_scene_copy(&named, result->scene, &err) != TSR_OK) return report(&err);
+        tsr_status status = tsr_scene_set(named, "output", tsr_scene_get(scene, "output"), &err);
+        if (status == TSR_OK) output_name(path, sizeof path, named, i, result->image_count);
+        tsr_scene_free(named);
+        if (status == TSR_OK) status = tsr_image_save(result->images[i], path, quality, &err);
+        if (status != TSR_OK) return report(&err);
+        if (show) (void)show_image(result->images[i]);
+        printf("%s\n", path);
+    }
+    if (*latent && tsr_latent_save(result->latent, latent, &err) != TSR_OK) return report(&err);
+    if (*latent) printf("%s\n", latent);
+    return 0;
+}
+
+/* --- the run ------------------------------------------------------------------------------------------------------------------ */
+static int print_plan(tsr_engine *engine, const tsr_scene *scene) {
+    tsr_error err = TSR_ERROR_INIT;
+    char *text = NULL;
+    if (tsr_engine_plan(&text, engine, scene, &err) != TSR_OK) return report(&err);
+    fputs(text, stdout);
+    tsr_free(text);
+    return fflush(stdout) ? EXIT_RUN : 0;
+}
+
+static int paint(tsr_engine *engine, const tsr_scene *scene) {
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_result *result = NULL;
+    run_view view = { .preview_path = tsr_scene_get(scene, "preview"), .preview_error = TSR_ERROR_INIT };
+    int show = strcmp(tsr_scene_get(scene, "show"), "true") == 0;
+    if (!*view.preview_path) view.preview_path = NULL;
+    view.show = show && can_show() && view.preview_path;
+    tsr_engine_callbacks callbacks = TSR_ENGINE_CALLBACKS_INIT;
+    callbacks.user = &view;
+    callbacks.progress = on_progress;
+    callbacks.cancelled = on_cancelled;
+    callbacks.preview = view.preview_path ? on_preview : NULL;
+    progress_begin(&view.bar);
+    tsr_status status = tsr_engine_run(&result, engine, scene, &callbacks, &err);
+    progress_clear(&view.bar);
+    if (atomic_load(&stop_signal) && status == TSR_CANCELLED) {
+        fputs("tessera: interrupted; nothing was written\n", stderr);
+        return 128 + atomic_load(&stop_signal);
+    }
+    if (status != TSR_OK) return report(view.preview_error.status != TSR_OK ? &view.preview_error : &err);
+    for (int i = 0; i < result->warning_count; i++) fprintf(stderr, "tessera: note: %s\n", result->warnings[i]);
+    if (view.show && view.shown_lines) printf("\033[%dA", view.shown_lines);
+    int failed = save_result(result, scene, show && can_show());
+    if (!failed)
+        fprintf(stderr, "text %.2f s, sampling %.2f s, decoding %.2f s\n", result->text_seconds, result->sample_seconds,
+                result->decode_seconds);
+    tsr_result_free(result);
+    return failed;
+}
+
+int command_generate(int argc, char **argv) {
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_scene *scene = NULL;
+    tsr_engine *engine = NULL;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "-h") != 0) continue;
+        print_generate_help(stdout);
+        return fflush(stdout) ? EXIT_RUN : 0;
+    }
+    int result = parse_options(&scene, argc, argv);
+    if (!result && tsr_scene_check(scene, &err) != TSR_OK) {
+        report(&err);
+        result = EXIT_USAGE;
+    }
+    if (!result) result = check_targets(scene);
+    if (!result) {
+        watch_signals();
+        if (tsr_engine_open_for(&engine, scene, &err) != TSR_OK) result = report(&err);
+    }
+    if (!result)
+        result =
+            strcmp(tsr_scene_get(scene, "dry_run"), "true") == 0 ? print_plan(engine, scene) : paint(engine, scene);
+    tsr_engine_close(engine);
+    tsr_scene_free(scene);
+    return result;
+}

@@ -1,0 +1,95 @@
+/* apps/tessera_main.c - the tessera command: picks one of a table of commands. Uses include/tessera only. */
+#include <stdio.h>
+#include <string.h>
+
+#include "generate.h"
+#include "options.h"
+
+int command_inspect(int argc, char **argv) {
+    if (argc == 0) return usage_error("inspect needs a file: tessera inspect FILE...");
+    for (int i = 0; i < argc; i++) {
+        tsr_error err = TSR_ERROR_INIT;
+        char *text = NULL;
+        if (tsr_inspect_file(&text, argv[i], &err) != TSR_OK) return report(&err);
+        fputs(text, stdout);
+        tsr_free(text);
+    }
+    return 0;
+}
+
+int command_samplers(int argc, char **argv) {
+    if (argc) return usage_error("samplers takes no '%.80s'", argv[0]);
+    for (int i = 0; i < tsr_sampler_count(); i++) printf("%-22s %s\n", tsr_sampler_name(i), tsr_sampler_summary(i));
+    return 0;
+}
+
+int command_schedulers(int argc, char **argv) {
+    if (argc) return usage_error("schedulers takes no '%.80s'", argv[0]);
+    for (int i = 0; i < tsr_scheduler_count(); i++)
+        printf("%-18s %s\n", tsr_scheduler_name(i), tsr_scheduler_summary(i));
+    return 0;
+}
+
+int command_options(int argc, char **argv) {
+    const char *format = argc == 0 ? "help" : argc == 2 && strcmp(argv[0], "--format") == 0 ? argv[1] : "";
+    if (strcmp(format, "help") == 0) print_generate_help(stdout);
+    else if (strcmp(format, "man") == 0) print_man_page(stdout);
+    else if (strcmp(format, "md") == 0) print_markdown(stdout);
+    else return usage_error("options takes --format help, man or md");
+    return 0;
+}
+
+static int command_version(int argc, char **argv) {
+    if (argc) return usage_error("version takes no '%.80s'", argv[0]);
+    printf("tessera %s\n", tsr_version());
+    return 0;
+}
+
+static int command_help(int argc, char **argv);
+
+static const struct command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    { "generate", "paint a picture; `tessera generate --help` lists the options", command_generate },
+    { "inspect", "say what a checkpoint, a picture or a latent file contains", command_inspect },
+    { "samplers", "list the samplers", command_samplers },
+    { "schedulers", "list the schedulers", command_schedulers },
+    { "options", "print all options [--format help|man|md]", command_options },
+    { "version", "print the version", command_version },
+    { "help", "print this", command_help },
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int command_help(int argc, char **argv) {
+    if (argc && strcmp(argv[0], "generate") == 0) {
+        print_generate_help(stdout);
+        return 0;
+    }
+    puts("usage: tessera COMMAND [OPTION]...\n\nRegional diffusion sampling.\n");
+    for (int i = 0; i < COMMANDS; i++) printf("  %-12s %s\n", commands[i].name, commands[i].summary);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *flag, *name;
+    } flags[] = { { "--help", "help" }, { "-h", "help" }, { "--version", "version" } };
+    const char *name = argc > 1 ? argv[1] : NULL;
+    if (!name) {
+        command_help(0, NULL);
+        return EXIT_USAGE;
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (strcmp(name, flags[i].flag) == 0) name = flags[i].name;
+    for (int i = 0; i < COMMANDS; i++) {
+        if (strcmp(name, commands[i].name) != 0) continue;
+        int result = commands[i].run(argc - 2, argv + 2);
+        if ((fflush(stdout) || ferror(stdout)) && !result) {
+            fputs("tessera: standard output: write failed\n", stderr);
+            result = EXIT_RUN;
+        }
+        return result;
+    }
+    return usage_error("no command is called '%.80s'; `tessera help` lists them", name);
+}

@@ -1,0 +1,142 @@
+/* engine/engine.c - opening a model, and building its networks when they are first needed. */
+#include "tessera/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/engine_priv.h"
+
+/* SD1's training schedule and latent scale; checkpoints do not hold them. */
+#define SD_BETA_START    0.00085
+#define SD_BETA_END      0.012
+#define SD_TIMESTEPS     1000
+#define SD1_LATENT_SCALE 0.18215f
+
+static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
+    tsr__nn_options nn = { .threads = engine->threads };
+    int want_bf16 =
+        options->precision == TSR_PRECISION_BF16 || (options->precision == TSR_PRECISION_AUTO && tsr__nn_has_bf16());
+    nn.precision = want_bf16 ? TSR__BF16 : TSR__F32;
+    tsr_status status = tsr__nn_new(&engine->nn, &nn, err);
+    if (status == TSR_OK) status = tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    engine->prediction = TSR_PREDICTION_EPS;
+    engine->denoiser.struct_size = sizeof engine->denoiser;
+    engine->denoiser.user = engine;
+    engine->denoiser.denoise = tsr__engine_denoise;
+    engine->denoiser.table = engine->table;
+    engine->denoiser.latent_scale = SD1_LATENT_SCALE;
+    return status;
+}
+
+tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, tsr_error *err) {
+    static const tsr_engine_options defaults = TSR_ENGINE_OPTIONS_INIT;
+    tsr_status status = TSR_OK;
+    tsr_engine *engine = NULL;
+    *out = NULL;
+    if (!options) options = &defaults;
+    TSR_ALLOC_ZERO(err, engine, 1);
+    engine->threads = options->threads;
+    engine->memory_limit = options->memory_limit;
+    if (options->model && *options->model) {
+        engine->model = tsr__strdup(options->model);
+        if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    } else {
+        TSR_TRY(tsr_engine_find_model(&engine->model, err));
+    }
+    TSR_TRY(tsr__weights_open(&engine->weights, engine->model, err));
+    TSR_TRY(tsr__checkpoint_require_sd1(engine->weights, err));
+    tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
+    engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
+    TSR_TRY(open_networks(engine, options, err));
+    *out = engine;
+    engine = NULL;
+done:
+    tsr_engine_close(engine);
+    return status;
+}
+
+tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_error *err) {
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    const char *precision = tsr__scene_text(scene, TSR__OPT_PRECISION);
+    options.model = scene->text[TSR__OPT_MODEL];
+    options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
+    if (strcmp(precision, "f32") == 0) options.precision = TSR_PRECISION_F32;
+    if (strcmp(precision, "bf16") == 0) options.precision = TSR_PRECISION_BF16;
+    return tsr_engine_open(out, &options, err);
+}
+
+void tsr_engine_close(tsr_engine *engine) {
+    if (!engine) return;
+    tsr__conditioning_free_all(engine);
+    tsr__clip_free(engine->clip);
+    tsr__unet_free(engine->unet);
+    tsr__vae_free(engine->vae);
+    tsr__tokenizer_free(engine->tokenizer);
+    if (engine->text_nn != engine->nn) tsr__nn_free(engine->text_nn);
+    tsr__nn_free(engine->nn);
+    tsr_sigma_table_free(engine->table);
+    tsr__weights_close(engine->weights);
+    free(engine->model);
+    free(engine);
+}
+
+tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
+    /* SD1 has 320 channels and was trained at 512 pixels; the small models of the same layout at 128. */
+    tsr_engine_info info = { .struct_size = sizeof info,
+                             .model = engine->model,
+                             .kind = "SD1",
+                             .precision = tsr__nn_precision(engine->nn) == TSR__BF16 ? "bf16" : "f32",
+                             .prediction = engine->prediction,
+                             .latent_channels = (int)engine->checkpoint.vae_channels,
+                             .latent_factor = 8,
+                             .native_size = engine->checkpoint.unet_channels >= 256 ? 512 : 128 };
+    return info;
+}
+
+/* --- parts ---------------------------------------------------------------------------------------------------------------- */
+tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (engine->clip) return TSR_OK;
+    if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
+    if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
+    if (!engine->text_nn) {
+        tsr__nn_options options = { .precision = TSR__F32, .threads = engine->threads };
+        TSR_TRY(tsr__nn_new(&engine->text_nn, &options, err));
+    }
+    TSR_TRY(tsr__clip_new(&engine->clip, engine->text_nn, engine->weights, "cond_stage_model.transformer.text_model.",
+                          engine->config, err));
+done:
+    return status;
+}
+
+tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
+    if (engine->unet) return TSR_OK;
+    return tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
+}
+
+tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err) {
+    if (engine->vae) return TSR_OK;
+    return tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
+}
+
+tsr_status tsr_engine_denoiser(const tsr_denoiser **out, tsr_engine *engine, tsr_error *err) {
+    *out = NULL;
+    tsr_status status = tsr__engine_need_unet(engine, err);
+    if (status == TSR_OK) *out = &engine->denoiser;
+    return status;
+}
+
+tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err) {
+    const tsr_engine_callbacks *callbacks = engine->callbacks;
+    if (callbacks && callbacks->cancelled && callbacks->cancelled(callbacks->user))
+        return tsr__fail(err, TSR_CANCELLED, "stopped by the caller");
+    return TSR_OK;
+}
+
+size_t tsr__engine_memory(const tsr_engine *engine) {
+    if (engine->memory_limit) return engine->memory_limit;
+    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    /* The kernel counts file caches as used here; what it would give back is at least as much again on most machines. */
+    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size / 2 : (size_t)1 << 30;
+}

@@ -1,0 +1,122 @@
+/* engine/engine_denoise.c - the UNet as sampling sees it: calls of equal sigma become one batch.
+ *
+ * Owns the model's scalings (eps and v; formulas in reference/comfyui-sampling.md, "Latents, noise, model scaling"). Knows
+ * nothing of guidance. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_priv.h"
+
+/* Above this many latent pixels (four 512x512 pictures) a larger batch no longer makes the network faster. */
+#define BATCH_PIXELS ((size_t)16384)
+/* Activations of SD1's full-size UNet hold about this many bytes a latent pixel at their peak. */
+#define BYTES_PER_PIXEL ((size_t)96 * 1024)
+
+static int batch_limit(const tsr_engine *engine, const int shape[4]) {
+    size_t pixels = (size_t)shape[2] * (size_t)shape[3], most = tsr__engine_memory(engine) / BYTES_PER_PIXEL;
+    if (most > BATCH_PIXELS) most = BATCH_PIXELS;
+    size_t calls = most / (pixels * (size_t)shape[0]);
+    return calls < 1 ? 1 : calls > 64 ? 64 : (int)calls;
+}
+
+typedef struct batch {
+    const tsr_denoise_call *calls[64];
+    int count;
+    float *in, *out;  /* [count * n, c, h, w] */
+    float *timesteps; /* [count * n] */
+    tsr__unet_context **contexts;
+} batch;
+
+static void batch_clear(batch *b) {
+    free(b->in);
+    free(b->out);
+    free(b->timesteps);
+    free(b->contexts);
+    memset(b, 0, sizeof *b);
+}
+
+static tsr_status batch_alloc(batch *b, const int shape[4], int calls, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    size_t samples = (size_t)shape[0] * (size_t)calls, each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
+    TSR_ALLOC(err, b->in, samples * each);
+    TSR_ALLOC(err, b->out, samples * each);
+    TSR_ALLOC(err, b->timesteps, samples);
+    TSR_ALLOC(err, b->contexts, samples);
+done:
+    return status;
+}
+
+/* denoised from the network's output: eps: x - sigma out; v: x / (sigma^2 + 1) - out sigma / sqrt(sigma^2 + 1). */
+static void to_denoised(float *denoised, const float *x, const float *out, size_t count, double sigma,
+                        tsr_prediction prediction) {
+    float keep = 1.0f, take = (float)sigma;
+    if (prediction == TSR_PREDICTION_V) {
+        keep = (float)(1.0 / (sigma * sigma + 1.0));
+        take = (float)(sigma / sqrt(sigma * sigma + 1.0));
+    }
+    for (size_t i = 0; i < count; i++) denoised[i] = x[i] * keep - out[i] * take;
+}
+
+static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], tsr_error *err) {
+    size_t each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3], call_count = each * (size_t)shape[0];
+    float sigma = b->calls[0]->sigma;
+    float scale = sqrtf(sigma * sigma + 1.0f), timestep = tsr_timestep_of_sigma(engine->table, sigma);
+    int samples = 0;
+    tsr_status status = tsr__engine_check_cancel(engine, err);
+    if (status != TSR_OK) return status;
+    for (int i = 0; i < b->count; i++) {
+        const tsr__conditioning *cond = b->calls[i]->cond;
+        float *to = b->in + (size_t)i * call_count;
+        for (size_t k = 0; k < call_count; k++) to[k] = b->calls[i]->x[k] / scale;
+        for (int k = 0; k < shape[0]; k++) {
+            b->timesteps[samples] = timestep;
+            b->contexts[samples++] = cond->context;
+        }
+    }
+    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts, err);
+    if (status != TSR_OK) return status;
+    for (int i = 0; i < b->count; i++)
+        to_denoised(b->calls[i]->denoised, b->calls[i]->x, b->out + (size_t)i * call_count, call_count, (double)sigma,
+                    engine->prediction);
+    return TSR_OK;
+}
+
+static int same_batch(const tsr_denoise_call *a, const tsr_denoise_call *b) {
+    return a->sigma == b->sigma &&
+           ((const tsr__conditioning *)a->cond)->tokens == ((const tsr__conditioning *)b->cond)->tokens;
+}
+
+tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
+                               tsr_error *err) {
+    tsr_engine *engine = user;
+    tsr_status status = TSR_OK;
+    batch b = { .count = 0 };
+    unsigned char *taken = NULL;
+    int limit = batch_limit(engine, shape);
+    if (count < 1) return TSR_OK;
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    if (shape[1] != tsr__unet_in_channels(engine->unet))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its UNet takes %d channels, the latent has %d", engine->model,
+                 tsr__unet_in_channels(engine->unet), shape[1]);
+    for (int i = 0; i < count; i++) {
+        /* The handles are this engine's own objects; sampling only passes them on. */
+        TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)calls[i].cond, err));
+    }
+    TSR_ALLOC_ZERO(err, taken, count);
+    TSR_TRY(batch_alloc(&b, shape, limit < count ? limit : count, err));
+    for (int first = 0; first < count; first++) {
+        if (taken[first]) continue;
+        b.count = 0;
+        for (int i = first; i < count && b.count < limit; i++) {
+            if (taken[i] || !same_batch(&calls[first], &calls[i])) continue;
+            b.calls[b.count++] = &calls[i];
+            taken[i] = 1;
+        }
+        TSR_TRY(run_batch(engine, &b, shape, err));
+    }
+done:
+    batch_clear(&b);
+    free(taken);
+    return status;
+}

@@ -1,0 +1,53 @@
+/* engine/engine_find.c - where the model that ships with Tessera lies.
+ *
+ * Looks around the library's own file and the program's, upwards: a build tree finds the source tree's models/, an
+ * installed library finds share/tessera/models/. */
+#define _GNU_SOURCE /* dladdr */
+#include <dlfcn.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/engine_priv.h"
+
+#define MODEL_FILE "tessera-demo.safetensors"
+
+/* Looks in the folder of `file` and up to five folders above it. */
+static char *search_upwards(const char *file) {
+    static const char *const places[] = { "models/" MODEL_FILE, "share/tessera/models/" MODEL_FILE };
+    char *folder = realpath(file, NULL);
+    char *found = NULL;
+    for (int up = 0; folder && up < 6 && !found && strcmp(folder, "/") != 0; up++) {
+        char *slash = strrchr(folder, '/');
+        if (!slash) break;
+        slash[slash == folder] = 0;
+        for (int i = 0; i < 2 && !found; i++) {
+            char *path = tsr__format("%s/%s", folder, places[i]);
+            if (path && access(path, R_OK) == 0) found = path;
+            else free(path);
+        }
+    }
+    free(folder);
+    return found;
+}
+
+tsr_status tsr_engine_find_model(char **out, tsr_error *err) {
+    const char *wanted = getenv("TESSERA_MODEL");
+    Dl_info library;
+    *out = NULL;
+    if (wanted && *wanted) {
+        *out = tsr__strdup(wanted);
+        return *out ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    }
+    if (dladdr((const void *)(uintptr_t)tsr_engine_find_model, &library) && library.dli_fname)
+        *out = search_upwards(library.dli_fname);
+    if (!*out) *out = search_upwards("/proc/self/exe");
+    if (*out) return TSR_OK;
+    return tsr__fail(
+        err, TSR_NOT_FOUND,
+        "the model that ships with Tessera (%s) is not beside the program, nor installed; give --model, or set "
+        "TESSERA_MODEL",
+        MODEL_FILE);
+}

@@ -1,0 +1,279 @@
+/* engine/engine_job.c - a scene made ready to run: seeds drawn, sizes settled, files read, regions bound to the network.
+ *
+ * Runs nothing but the encoding of an init image. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "engine/engine_priv.h"
+
+tsr_status tsr__job_warn(tsr__job *job, const char *text, tsr_error *err) {
+    char **grown = realloc(job->warnings, ((size_t)job->warning_count + 1) * sizeof *grown);
+    if (!grown) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    job->warnings = grown;
+    grown[job->warning_count] = tsr__strdup(text);
+    if (!grown[job->warning_count]) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    job->warning_count++;
+    return TSR_OK;
+}
+
+void tsr__job_free(tsr__job *job) {
+    if (!job) return;
+    for (int i = 0; job->masks && i < job->region_count; i++) tsr_mask_free(job->masks[i]);
+    for (int i = 0; i < job->warning_count; i++) free(job->warnings[i]);
+    free(job->masks);
+    free(job->regions);
+    free(job->warnings);
+    tsr_latent_free(job->latent);
+    tsr_scene_free(job->scene);
+    free(job);
+}
+
+/* --- nothing random or automatic left ----------------------------------------------------------------------------------------- */
+static tsr_status draw_seed(char *out, size_t size, tsr_error *err) {
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        return tsr__fail(err, TSR_IO, "the system gives no random seed");
+    snprintf(out, size, "%llu", (unsigned long long)(seed >> 12)); /* below 2^52: exact in every JSON reader */
+    return TSR_OK;
+}
+
+static tsr_status settle_seeds(tsr_scene *scene, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char seed[32];
+    for (int i = 0; i < TSR__OPT_COUNT; i++) {
+        const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_SCENE, i);
+        if (option->kind != TSR_OPTION_SEED || strcmp(tsr__scene_text(scene, i), "random") != 0) continue;
+        TSR_TRY(draw_seed(seed, sizeof seed, err));
+        TSR_TRY(tsr_scene_set(scene, option->key, seed, err));
+    }
+    for (int i = 0; i < scene->region_count; i++) {
+        if (strcmp(tsr__region_text(scene, i, TSR__REG_VARIATION_SEED), "random") != 0) continue;
+        TSR_TRY(draw_seed(seed, sizeof seed, err));
+        TSR_TRY(tsr_scene_set_region(scene, i, "variation_seed", seed, err));
+    }
+done:
+    return status;
+}
+
+/* Defaults may change between versions; a picture shall not. */
+static tsr_status settle_defaults(tsr_scene *scene, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (int i = 0; i < TSR__OPT_COUNT; i++) {
+        const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_SCENE, i);
+        unsigned without = TSR_OPTION_COMMAND | TSR_OPTION_LOCAL | TSR_OPTION_HIDDEN;
+        if (scene->text[i] || (option->flags & without) || !*option->default_text) continue;
+        TSR_TRY(tsr_scene_set(scene, option->key, option->default_text, err));
+    }
+done:
+    return status;
+}
+
+static tsr_status set_size(tsr__job *job, int width, int height, tsr_error *err) {
+    char text[16];
+    job->width = width;
+    job->height = height;
+    snprintf(text, sizeof text, "%d", width);
+    tsr_status status = tsr_scene_set(job->scene, "width", text, err);
+    snprintf(text, sizeof text, "%d", height);
+    if (status == TSR_OK) status = tsr_scene_set(job->scene, "height", text, err);
+    return status;
+}
+
+/* --- the start ------------------------------------------------------------------------------------------------------------------ */
+static tsr_status repeat_batch(tsr_latent **inout, int batch, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_latent *one = *inout, *all = NULL;
+    size_t count = tsr_latent_count(one);
+    if (one->shape[0] == batch) return TSR_OK;
+    if (one->shape[0] != 1)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "init_latent holds %d pictures, batch is %d", one->shape[0], batch);
+    TSR_TRY(tsr_latent_new(&all, batch, one->shape[1], one->shape[2], one->shape[3], err));
+    for (int i = 0; i < batch; i++) memcpy(all->values + (size_t)i * count, one->values, count * sizeof *one->values);
+    *inout = all;
+    tsr_latent_free(one);
+done:
+    return status;
+}
+
+static tsr_status start_from_latent(tsr__job *job, const char *path, int width, int height, int channels,
+                                    tsr_error *err) {
+    tsr_status status = TSR_OK;
+    TSR_TRY(tsr_latent_load(&job->latent, path, err));
+    const int *shape = job->latent->shape;
+    if (shape[1] != channels)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: has %d channels, the model takes %d", path, shape[1], channels);
+    if ((width && width != shape[3] * 8) || (height && height != shape[2] * 8))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: is for a picture of %dx%d, not %dx%d", path, shape[3] * 8, shape[2] * 8,
+                 width ? width : shape[3] * 8, height ? height : shape[2] * 8);
+    if (!tsr_scene_is_set(job->scene, "batch")) job->batch = shape[0];
+    TSR_TRY(set_size(job, shape[3] * 8, shape[2] * 8, err));
+done:
+    return status;
+}
+
+/* [h, w, 3] -> [h2, w2, 3] by area when it shrinks, bicubic when it grows. */
+static tsr_status resize_rgb(float **inout, int width, int height, int to_width, int to_height, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *planes = NULL, *resized = NULL, *rgb = NULL;
+    size_t from = (size_t)width * (size_t)height, to = (size_t)to_width * (size_t)to_height;
+    const int shape[4] = { 1, 3, height, width };
+    TSR_ALLOC(err, planes, from * 3);
+    TSR_ALLOC(err, resized, to * 3);
+    TSR_ALLOC(err, rgb, to * 3);
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < from; i++) planes[c * from + i] = (*inout)[i * 3 + c];
+    TSR_TRY(tsr_resize_nchw(resized, to_height, to_width, planes, shape,
+                            to < from ? TSR_RESIZE_AREA : TSR_RESIZE_BICUBIC, err));
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < to; i++) {
+            float v = resized[c * to + i];
+            rgb[i * 3 + c] = v < 0 ? 0 : v > 1 ? 1 : v;
+        }
+    free(*inout);
+    *inout = rgb;
+    rgb = NULL;
+done:
+    free(planes);
+    free(resized);
+    free(rgb);
+    return status;
+}
+
+static tsr_status start_from_image(tsr__job *job, tsr_engine *engine, int width, int height, int channels, int evaluate,
+                                   tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_image *image = NULL;
+    float *rgb = NULL;
+    TSR_TRY(tsr_image_load(&image, tsr__scene_text(job->scene, TSR__OPT_INIT_IMAGE), err));
+    int own_width = image->width < 8 ? 8 : image->width / 8 * 8,
+        own_height = image->height < 8 ? 8 : image->height / 8 * 8;
+    TSR_TRY(set_size(job, width ? width : own_width, height ? height : own_height, err));
+    job->encodes_init = 1;
+    if (!evaluate) {
+        TSR_TRY(tsr_latent_new(&job->latent, 1, channels, job->height / 8, job->width / 8, err));
+        goto done;
+    }
+    TSR_ALLOC(err, rgb, (size_t)image->width * (size_t)image->height * 3);
+    tsr_image_to_floats(image, rgb);
+    if (image->width != job->width || image->height != job->height)
+        TSR_TRY(resize_rgb(&rgb, image->width, image->height, job->width, job->height, err));
+    TSR_TRY(tsr__engine_encode_rgb(&job->latent, engine, rgb, job->width, job->height,
+                                   tsr__scene_int(job->scene, TSR__OPT_VAE_TILE), err));
+done:
+    tsr_image_free(image);
+    free(rgb);
+    return status;
+}
+
+static tsr_status make_start(tsr__job *job, tsr_engine *engine, int evaluate, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_engine_info info = tsr_engine_get_info(engine);
+    int width = tsr__scene_int(job->scene, TSR__OPT_WIDTH), height = tsr__scene_int(job->scene, TSR__OPT_HEIGHT);
+    job->batch = tsr__scene_int(job->scene, TSR__OPT_BATCH);
+    if (job->scene->text[TSR__OPT_INIT_LATENT]) {
+        TSR_TRY(
+            start_from_latent(job, job->scene->text[TSR__OPT_INIT_LATENT], width, height, info.latent_channels, err));
+    } else if (job->scene->text[TSR__OPT_INIT_IMAGE]) {
+        TSR_TRY(start_from_image(job, engine, width, height, info.latent_channels, evaluate, err));
+    } else {
+        TSR_TRY(set_size(job, width ? width : info.native_size, height ? height : info.native_size, err));
+        TSR_TRY(tsr_latent_new(&job->latent, 1, info.latent_channels, job->height / 8, job->width / 8, err));
+    }
+    TSR_TRY(repeat_batch(&job->latent, job->batch, err));
+    TSR_TRY(tsr__job_load_noise_mask(job, err));
+done:
+    return status;
+}
+
+/* --- regions ---------------------------------------------------------------------------------------------------------------------- */
+static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, const tsr__job *job, const char *prompt,
+                             const char *negative, double cfg, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__conditioning *yes = NULL, *no = NULL;
+    int clip_skip = tsr__scene_int(job->scene, TSR__OPT_CLIP_SKIP);
+    TSR_TRY(tsr__conditioning_get(&yes, engine, prompt, clip_skip, err));
+    TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, err));
+    out->denoiser = &engine->denoiser;
+    out->positive = yes;
+    out->negative = no;
+    out->cfg = (float)cfg;
+done:
+    return status;
+}
+
+static tsr_status make_region(tsr_region *out, tsr_engine *engine, const tsr__job *job, int i, tsr_error *err) {
+    static const tsr_region fresh = TSR_REGION_INIT;
+    const tsr_scene *scene = job->scene;
+    const char *name = tsr__region_text(scene, i, TSR__REG_NAME);
+    *out = fresh;
+    out->name = *name ? name : NULL;
+    out->mask = job->masks[i];
+    out->sampler = tsr__region_text(scene, i, TSR__REG_SAMPLER);
+    out->scheduler = tsr__region_text(scene, i, TSR__REG_SCHEDULER);
+    out->strength = (float)tsr__region_number(scene, i, TSR__REG_STRENGTH);
+    out->feather_px = (float)tsr__region_number(scene, i, TSR__REG_FEATHER);
+    out->sigma_factor = (float)tsr__region_number(scene, i, TSR__REG_SIGMA_FACTOR);
+    out->variation_seed = tsr__region_seed(scene, i, TSR__REG_VARIATION_SEED);
+    out->variation_strength = (float)tsr__region_number(scene, i, TSR__REG_VARIATION_STRENGTH);
+    out->variation_method =
+        (tsr_variation_method)tsr_variation_method_find(tsr__region_text(scene, i, TSR__REG_VARIATION_METHOD));
+    return make_guide(&out->guide, engine, job, tsr__region_text(scene, i, TSR__REG_PROMPT),
+                      tsr__region_text(scene, i, TSR__REG_NEGATIVE), tsr__region_number(scene, i, TSR__REG_CFG), err);
+}
+
+static void make_options(tsr__job *job) {
+    static const tsr_regional_options fresh = TSR_REGIONAL_OPTIONS_INIT;
+    const tsr_scene *scene = job->scene;
+    tsr_regional_options *options = &job->options;
+    *options = fresh;
+    options->history = (tsr_history)tsr_history_find(tsr__scene_text(scene, TSR__OPT_HISTORY));
+    options->steps = tsr__scene_int(scene, TSR__OPT_STEPS);
+    options->seed = tsr__scene_seed(scene, TSR__OPT_SEED);
+    options->overlap = tsr__scene_int(scene, TSR__OPT_OVERLAP);
+    options->width = job->width;
+    options->height = job->height;
+    options->denoise = tsr__scene_number(scene, TSR__OPT_DENOISE);
+    options->base_only_steps = tsr__scene_int(scene, TSR__OPT_BASE_ONLY_STEPS);
+    options->seed_2nd = tsr__scene_seed(scene, TSR__OPT_SEED_2ND);
+    options->seed_2nd_mode = (tsr_seed_2nd_mode)tsr_seed_2nd_mode_find(tsr__scene_text(scene, TSR__OPT_SEED_2ND_MODE));
+    options->restore_latent = tsr__scene_flag(scene, TSR__OPT_RESTORE_LATENT);
+    options->recovery_mode =
+        (tsr_recovery_mode)tsr_recovery_mode_find(tsr__scene_text(scene, TSR__OPT_ADDITIONAL_MODE));
+    options->recovery_sampler = tsr__scene_text(scene, TSR__OPT_ADDITIONAL_SAMPLER);
+    options->recovery_ratio = (float)tsr__scene_number(scene, TSR__OPT_ADDITIONAL_SIGMA_RATIO);
+}
+
+static tsr_status make_base(tsr__job *job, tsr_engine *engine, tsr_error *err) {
+    static const tsr_region_base fresh = TSR_REGION_BASE_INIT;
+    const tsr_scene *scene = job->scene;
+    job->base = fresh;
+    job->base.sampler = tsr__scene_text(scene, TSR__OPT_SAMPLER);
+    job->base.scheduler = tsr__scene_text(scene, TSR__OPT_SCHEDULER);
+    job->base.sigma_factor = (float)tsr__scene_number(scene, TSR__OPT_SIGMA_FACTOR);
+    return make_guide(&job->base.guide, engine, job, tsr__scene_text(scene, TSR__OPT_PROMPT),
+                      tsr__scene_text(scene, TSR__OPT_NEGATIVE), tsr__scene_number(scene, TSR__OPT_CFG), err);
+}
+
+tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, int evaluate, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__job *job = NULL;
+    *out = NULL;
+    TSR_TRY(tsr_scene_check(scene, err));
+    TSR_ALLOC_ZERO(err, job, 1);
+    TSR_TRY(tsr_scene_copy(&job->scene, scene, err));
+    job->region_count = job->scene->region_count;
+    TSR_TRY(settle_seeds(job->scene, err));
+    TSR_TRY(settle_defaults(job->scene, err));
+    TSR_TRY(make_start(job, engine, evaluate, err));
+    TSR_TRY(tsr__job_load_masks(job, err));
+    TSR_TRY(make_base(job, engine, err));
+    TSR_ALLOC_ZERO(err, job->regions, job->region_count ? job->region_count : 1);
+    for (int i = 0; i < job->region_count; i++) TSR_TRY(make_region(&job->regions[i], engine, job, i, err));
+    make_options(job);
+    *out = job;
+    job = NULL;
+done:
+    tsr__job_free(job);
+    return status;
+}

@@ -1,0 +1,95 @@
+/* engine/engine_priv.h - an opened model: networks built when first needed, prompts encoded once.
+ *
+ * The engine knows files and networks, and binds them to what sample/ and region/ need (a tsr_denoiser). */
+#ifndef TSR_ENGINE_PRIV_H
+#define TSR_ENGINE_PRIV_H
+
+#include "engine/scene_priv.h"
+#include "model/model.h"
+#include "model/prompt_text.h"
+#include "tessera/engine.h"
+#include "tessera/region.h"
+#include "weights/checkpoint_kind.h"
+#include "weights/weights.h"
+
+/* What a prompt became. Its address is the `cond` handle that sampling compares. */
+typedef struct tsr__conditioning {
+    char *prompt;
+    int clip_skip;
+    float *values; /* [tokens, context width]; NULL: not encoded yet */
+    int tokens;
+    tsr__unet_context *context; /* NULL: not seen by the UNet yet */
+    struct tsr__conditioning *next;
+} tsr__conditioning;
+
+struct tsr_engine {
+    char *model; /* path */
+    tsr__weights *weights;
+    tsr__checkpoint_info checkpoint;
+    const char *config; /* metadata, borrowed from weights */
+    int threads;
+    size_t memory_limit; /* 0: half of what is free */
+    tsr__nn *nn;         /* UNet and VAE */
+    tsr__nn *text_nn;    /* the text encoder computes in f32; equal to nn when that is f32 */
+    tsr__tokenizer *tokenizer;
+    tsr__clip *clip;
+    tsr__unet *unet;
+    tsr__vae *vae;
+    tsr_sigma_table *table;
+    tsr_prediction prediction;
+    tsr_denoiser denoiser;
+    tsr__conditioning *prompts;
+    const tsr_engine_callbacks *callbacks; /* of the run in hand, or NULL */
+};
+
+/* --- engine.c: parts, built when first needed --- */
+tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err);
+tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err);
+tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err);
+/* CANCELLED when the run's callbacks say so. */
+tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err);
+/* Bytes that activations may take now. */
+size_t tsr__engine_memory(const tsr_engine *engine);
+
+/* --- engine_text.c --- */
+/* The handle of a prompt, not yet encoded. */
+tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
+                                 tsr_error *err);
+tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
+void tsr__conditioning_free_all(tsr_engine *engine);
+
+/* --- engine_denoise.c --- */
+tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
+                               tsr_error *err);
+
+/* --- engine_vae.c --- */
+/* rgb [H, W, 3] in 0..1, H and W multiples of 8. */
+tsr_status tsr__engine_encode_rgb(tsr_latent **out, tsr_engine *engine, const float *rgb, int width, int height,
+                                  int tile_px, tsr_error *err);
+
+/* --- engine_job.c: a scene made ready to run --- */
+typedef struct tsr__job {
+    tsr_scene *scene; /* a copy: nothing random or automatic left, masks kept inside */
+    int width, height, batch;
+    int encodes_init;   /* an init image is part of the run */
+    tsr_latent *latent; /* the start */
+    tsr_mask **masks;   /* [regions], at picture size */
+    tsr_region *regions;
+    int region_count;
+    tsr_region_base base;
+    tsr_regional_options options;
+    char **warnings;
+    int warning_count;
+} tsr__job;
+
+/* evaluate 0: a dry run; the init image is looked at but not encoded. */
+tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, int evaluate, tsr_error *err);
+void tsr__job_free(tsr__job *job);
+tsr_status tsr__job_warn(tsr__job *job, const char *text, tsr_error *err);
+
+/* --- engine_masks.c: files and colours to masks --- */
+/* Fills job->masks and keeps the files' bytes in job->scene; also the noise mask of job->latent. */
+tsr_status tsr__job_load_masks(tsr__job *job, tsr_error *err);
+tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err);
+
+#endif /* TSR_ENGINE_PRIV_H */

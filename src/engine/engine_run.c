@@ -1,0 +1,215 @@
+/* engine/engine_run.c - painting a scene: text, sampling, decoding, metadata; and its plan without painting. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/engine_priv.h"
+
+static double now_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void tsr_result_free(tsr_result *result) {
+    if (!result) return;
+    for (int i = 0; i < result->image_count; i++) tsr_image_free(result->images[i]);
+    for (int i = 0; i < result->warning_count; i++) free(result->warnings[i]);
+    free(result->images);
+    free(result->warnings);
+    tsr_latent_free(result->latent);
+    tsr_scene_free(result->scene);
+    free(result);
+}
+
+/* --- callbacks -------------------------------------------------------------------------------------------------------------- */
+typedef struct watch {
+    tsr_engine *engine;
+    const tsr_engine_callbacks *callbacks;
+    double preview_cost, last_preview;
+} watch;
+
+/* Previews may take a sixth of the time at most. */
+static int preview_is_due(const watch *w, const tsr_progress *at) {
+    if (!w->callbacks->preview || at->event != TSR_PROGRESS_STEP || !at->x0) return 0;
+    return now_seconds() - w->last_preview >= 5 * w->preview_cost;
+}
+
+static int give_preview(watch *w, const tsr_progress *at) {
+    tsr_latent *latent = NULL;
+    tsr_image *image = NULL;
+    int stop = 0;
+    double start = now_seconds();
+    if (tsr_latent_new(&latent, 1, at->shape[1], at->shape[2], at->shape[3], NULL) == TSR_OK) {
+        memcpy(latent->values, at->x0, tsr_latent_count(latent) * sizeof *latent->values);
+        /* A preview that cannot be made (not finite yet, memory) is no reason to lose the picture. */
+        if (tsr_engine_decode(&image, w->engine, latent, 0, 0, NULL) == TSR_OK)
+            stop = w->callbacks->preview(w->callbacks->user, image, at);
+    }
+    tsr_image_free(image);
+    tsr_latent_free(latent);
+    w->last_preview = now_seconds();
+    w->preview_cost = w->last_preview - start;
+    return stop;
+}
+
+static int on_progress(void *user, const tsr_progress *at) {
+    watch *w = user;
+    const tsr_engine_callbacks *callbacks = w->callbacks;
+    if (callbacks->cancelled && callbacks->cancelled(callbacks->user)) return 1;
+    if (callbacks->progress && callbacks->progress(callbacks->user, at)) return 1;
+    return preview_is_due(w, at) ? give_preview(w, at) : 0;
+}
+
+/* --- the stages --------------------------------------------------------------------------------------------------------------- */
+/* Encodes what the run will ask for, so that its time is told apart and its errors come first. */
+static tsr_status encode_prompts(tsr_engine *engine, const tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (int i = -1; i < job->region_count; i++) {
+        const tsr_guide *guide = i < 0 ? &job->base.guide : &job->regions[i].guide;
+        TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)guide->positive, err));
+        TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)guide->negative, err));
+    }
+done:
+    return status;
+}
+
+static tsr_status new_plan(tsr_plan **out, const tsr__job *job, tsr_error *err) {
+    return tsr_plan_new(out, &job->base, job->regions, job->region_count, &job->options, job->latent->shape, err);
+}
+
+static tsr_status sample(tsr_latent **out, tsr__job *job, const tsr_run_hooks *hooks, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_plan *plan = NULL;
+    if (job->region_count == 0) {
+        tsr_ksampler_options options = TSR_KSAMPLER_OPTIONS_INIT;
+        options.sampler = job->base.sampler;
+        options.scheduler = job->base.scheduler;
+        options.steps = job->options.steps;
+        options.denoise = job->options.denoise;
+        options.seed = job->options.seed;
+        options.hooks = hooks;
+        return tsr_ksampler(out, job->latent, &job->base.guide, &options, err);
+    }
+    TSR_TRY(new_plan(&plan, job, err));
+    for (int i = 0; tsr_plan_warning(plan, i); i++) TSR_TRY(tsr__job_warn(job, tsr_plan_warning(plan, i), err));
+    TSR_TRY(tsr_plan_run(out, plan, job->latent, hooks, err));
+done:
+    tsr_plan_free(plan);
+    return status;
+}
+
+static tsr_status decode_all(tsr_result *result, tsr_engine *engine, const tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char *parameters = NULL, *scene = NULL;
+    int count = result->latent->shape[0], tile_px = tsr__scene_int(job->scene, TSR__OPT_VAE_TILE);
+    TSR_TRY(tsr_scene_parameters_text(&parameters, job->scene, err));
+    TSR_TRY(tsr__scene_metadata_json(&scene, job->scene, err));
+    TSR_ALLOC_ZERO(err, result->images, count);
+    result->image_count = count;
+    for (int i = 0; i < count; i++) {
+        TSR_TRY(tsr_engine_decode(&result->images[i], engine, result->latent, i, tile_px, err));
+        TSR_TRY(tsr_image_set_text(result->images[i], "parameters", parameters, err));
+        TSR_TRY(tsr_image_set_text(result->images[i], "tessera", scene, err));
+    }
+done:
+    free(parameters);
+    free(scene);
+    return status;
+}
+
+static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    static const tsr_engine_callbacks none = TSR_ENGINE_CALLBACKS_INIT;
+    watch w = { .engine = engine, .callbacks = engine->callbacks ? engine->callbacks : &none };
+    tsr_run_hooks hooks = TSR_RUN_HOOKS_INIT;
+    hooks.user = &w;
+    hooks.progress = on_progress;
+    double start = now_seconds(), texts, sampled;
+    TSR_TRY(encode_prompts(engine, job, err));
+    texts = now_seconds();
+    TSR_TRY(sample(&result->latent, job, &hooks, err));
+    sampled = now_seconds();
+    TSR_TRY(decode_all(result, engine, job, err));
+    result->text_seconds = texts - start;
+    result->sample_seconds = sampled - texts;
+    result->decode_seconds = now_seconds() - sampled;
+done:
+    return status;
+}
+
+tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene *scene,
+                          const tsr_engine_callbacks *callbacks, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__job *job = NULL;
+    tsr_result *result = NULL;
+    *out = NULL;
+    engine->callbacks = callbacks;
+    TSR_ALLOC_ZERO(err, result, 1);
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    TSR_TRY(tsr__job_new(&job, engine, scene, 1, err));
+    TSR_TRY(run_job(result, engine, job, err));
+    result->scene = job->scene;
+    result->warnings = job->warnings;
+    result->warning_count = job->warning_count;
+    job->scene = NULL;
+    job->warnings = NULL;
+    job->warning_count = 0;
+    *out = result;
+    result = NULL;
+done:
+    engine->callbacks = NULL;
+    tsr__job_free(job);
+    tsr_result_free(result);
+    return status;
+}
+
+/* --- the plan ------------------------------------------------------------------------------------------------------------------- */
+static tsr_status plain_plan_text(char **out, tsr_engine *engine, const tsr__job *job, tsr_error *err) {
+    float *sigmas = NULL;
+    int count = 0;
+    *out = NULL;
+    tsr_status status = tsr_ksampler_sigmas(&sigmas, &count, engine->table, job->base.scheduler, job->base.sampler,
+                                            job->options.steps, job->options.denoise, err);
+    if (status != TSR_OK) return status;
+    *out = tsr__format("plain run: %d steps of %s (%s), sigma %.4g to %.4g, cfg %.4g\n", count > 0 ? count - 1 : 0,
+                       job->base.sampler, job->base.scheduler, count ? (double)sigmas[0] : 0.0,
+                       count ? (double)sigmas[count - 1] : 0.0, (double)job->base.guide.cfg);
+    tsr_free(sigmas);
+    return *out ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+}
+
+tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scene, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__job *job = NULL;
+    tsr_plan *plan = NULL;
+    char *steps = NULL, *notes = NULL;
+    tsr_engine_info info = tsr_engine_get_info(engine);
+    *out = NULL;
+    TSR_TRY(tsr__job_new(&job, engine, scene, 0, err));
+    if (job->region_count == 0) {
+        TSR_TRY(plain_plan_text(&steps, engine, job, err));
+    } else {
+        TSR_TRY(new_plan(&plan, job, err));
+        TSR_TRY(tsr_plan_text(&steps, plan, err));
+        for (int i = 0; tsr_plan_warning(plan, i); i++) TSR_TRY(tsr__job_warn(job, tsr_plan_warning(plan, i), err));
+    }
+    notes = tsr__strdup("");
+    for (int i = 0; notes && i < job->warning_count; i++) {
+        char *more = tsr__format("%snote: %s\n", notes, job->warnings[i]);
+        free(notes);
+        notes = more;
+    }
+    if (notes)
+        *out =
+            tsr__format("model: %s (%s, %s)\npicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
+                        info.precision, job->width, job->height, job->batch, tsr__scene_text(job->scene, TSR__OPT_SEED),
+                        job->encodes_init ? ", from a picture" : "", steps, notes);
+    if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+done:
+    free(notes);
+    free(steps);
+    tsr_plan_free(plan);
+    tsr__job_free(job);
+    return status;
+}

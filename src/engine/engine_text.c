@@ -1,0 +1,75 @@
+/* engine/engine_text.c - prompts to conditionings, each encoded once. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_priv.h"
+#include "model/text_encode.h"
+
+tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
+                                 tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__conditioning *made = NULL;
+    *out = NULL;
+    for (tsr__conditioning *at = engine->prompts; at; at = at->next) {
+        if (at->clip_skip != clip_skip || strcmp(at->prompt, prompt) != 0) continue;
+        *out = at;
+        return TSR_OK;
+    }
+    TSR_ALLOC_ZERO(err, made, 1);
+    made->clip_skip = clip_skip;
+    made->prompt = tsr__strdup(prompt);
+    if (!made->prompt) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    made->next = engine->prompts;
+    engine->prompts = made;
+    *out = made;
+    made = NULL;
+done:
+    free(made);
+    return status;
+}
+
+tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (!cond->values) {
+        TSR_TRY(tsr__engine_check_cancel(engine, err));
+        TSR_TRY(tsr__engine_need_text(engine, err));
+        TSR_TRY(tsr__text_encode(engine->clip, engine->tokenizer, cond->prompt, -cond->clip_skip, &cond->values,
+                                 &cond->tokens, err));
+    }
+    if (!cond->context) {
+        TSR_TRY(tsr__engine_need_unet(engine, err));
+        if (tsr__clip_width(engine->clip) != tsr__unet_context_width(engine->unet))
+            TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its text encoder gives %d values a token, its UNet takes %d",
+                     engine->model, tsr__clip_width(engine->clip), tsr__unet_context_width(engine->unet));
+        TSR_TRY(tsr__unet_context_new(&cond->context, engine->unet, cond->values, cond->tokens, err));
+    }
+done:
+    return status;
+}
+
+void tsr__conditioning_free_all(tsr_engine *engine) {
+    while (engine->prompts) {
+        tsr__conditioning *next = engine->prompts->next;
+        tsr__unet_context_free(engine->prompts->context);
+        free(engine->prompts->values);
+        free(engine->prompts->prompt);
+        free(engine->prompts);
+        engine->prompts = next;
+    }
+}
+
+void tsr_engine_forget_prompts(tsr_engine *engine) {
+    tsr__conditioning_free_all(engine);
+}
+
+tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const char *prompt, int clip_skip,
+                                    tsr_error *err) {
+    tsr__conditioning *cond = NULL;
+    *out = NULL;
+    if (clip_skip < 1 || clip_skip > 24)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "clip_skip: %d is not in 1 (the last layer) to 24", clip_skip);
+    tsr_status status = tsr__conditioning_get(&cond, engine, prompt, clip_skip, err);
+    if (status == TSR_OK) status = tsr__conditioning_need(engine, cond, err);
+    if (status == TSR_OK) *out = cond;
+    return status;
+}
