@@ -10,7 +10,8 @@
 
 /* --- CLIP text encoder (SD1's ViT-L layout: cond_stage_model.transformer.text_model.*) ------------------------------ */
 typedef struct tsr__clip tsr__clip;
-/* config: the metadata key tessera.config (JSON) or NULL. */
+/* config: the metadata key tessera.config (JSON) or NULL. prefix: with or without its last dot
+ * ("cond_stage_model.transformer.text_model"). The weights must outlive the encoder, which reads token rows from them. */
 tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
                          const char *config, tsr_error *err);
 void tsr__clip_free(tsr__clip *clip);
@@ -25,6 +26,8 @@ tsr_status tsr__unet_new(tsr__unet **out, tsr__nn *nn, const tsr__weights *weigh
                          const char *config, tsr_error *err);
 void tsr__unet_free(tsr__unet *unet);
 int tsr__unet_in_channels(const tsr__unet *unet);
+int tsr__unet_out_channels(const tsr__unet *unet);
+int tsr__unet_multiple(const tsr__unet *unet); /* latent sides must be multiples of this (8 for SD1.5) */
 int tsr__unet_context_width(const tsr__unet *unet);
 int64_t tsr__unet_parameters(const tsr__unet *unet);
 /* Text keys and values of every cross-attention, computed once a run. tokens rows of context_width floats. */
@@ -46,8 +49,10 @@ tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights
 void tsr__vae_free(tsr__vae *vae);
 int tsr__vae_latent_channels(const tsr__vae *vae);
 int tsr__vae_factor(const tsr__vae *vae); /* 8 */
+/* About how many bytes of activations a whole decode of an h x w latent (or encode to it) holds at its peak. */
+size_t tsr__vae_decode_bytes(const tsr__vae *vae, int h, int w);
 /* latent [n, c, h, w] raw units -> rgb [n, 8h, 8w, 3] in 0..1 (clamped). tile_px 0 = whole, else ComfyUI's three-pass tiled decode
- * with 64 px overlap. */
+ * with 64 px overlap (a quarter of the tile when that is less); tile_px is a multiple of 64, BAD_ARGUMENT otherwise. */
 tsr_status tsr__vae_decode(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w, int tile_px,
                            tsr_error *err);
 /* rgb [n, H, W, 3] in 0..1, H and W multiples of 8 -> latent [n, c, H/8, W/8]: the mode (mean) of the posterior, raw units. */

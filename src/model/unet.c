@@ -1,0 +1,295 @@
+/* model/unet.c - runs the UNet: time, text, down, middle, up. Knows no sampler and no prompt.
+ *
+ * Memory: an activation is released as soon as its last reader is done; what the decoder half reads again waits in
+ * `skips`. Text keys and values are made once a prompt (tsr__unet_context), the network only reads them. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/memory.h"
+#include "model/unet_priv.h"
+
+#define MAX_SIDE   8192 /* latent cells */
+#define MAX_BATCH  1024
+#define MAX_TOKENS 65536
+
+tsr_status tsr__unet_new(tsr__unet **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
+                         const char *config, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet *unet = NULL;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, unet, 1);
+    unet->nn = nn;
+    TSR_TRY(tsr__unet_load(unet, weights, prefix, config, err));
+    *out = unet;
+    unet = NULL;
+done:
+    tsr__unet_free(unet);
+    return status;
+}
+
+void tsr__unet_free(tsr__unet *unet) {
+    if (!unet) return;
+    for (int i = 0; i < unet->count; i++) {
+        tsr__unet_block *block = &unet->blocks[i];
+        tsr__res_clear(unet->nn, &block->res);
+        tsr__transformer_clear(unet->nn, &block->transformer);
+        tsr__nn_weight_free(unet->nn, block->down);
+        tsr__nn_weight_free(unet->nn, block->up);
+    }
+    free(unet->blocks);
+    tsr__nn_weight *weights[] = { unet->conv_in, unet->time_in, unet->time_out, unet->time_projections,
+                                  unet->conv_out };
+    for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) tsr__nn_weight_free(unet->nn, weights[w]);
+    tsr__norm_clear(&unet->norm_out);
+    free(unet);
+}
+
+int tsr__unet_in_channels(const tsr__unet *unet) {
+    return unet->in_channels;
+}
+
+int tsr__unet_out_channels(const tsr__unet *unet) {
+    return unet->out_channels;
+}
+
+int tsr__unet_context_width(const tsr__unet *unet) {
+    return unet->context_width;
+}
+
+int tsr__unet_multiple(const tsr__unet *unet) {
+    return 1 << unet->halvings;
+}
+
+int64_t tsr__unet_parameters(const tsr__unet *unet) {
+    return unet->parameters;
+}
+
+/* --- the text's side of cross-attention ----------------------------------------------------------------------------- */
+
+struct tsr__unet_context {
+    tsr__nn *nn;
+    int tokens, slots;
+    tsr__tensor *kv; /* [1, 1, tokens, 2c] a cross-attention */
+};
+
+tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const float *rows, int tokens,
+                                 tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet_context *context = NULL;
+    tsr__tensor text = { 0 };
+    *out = NULL;
+    if (tokens < 1 || tokens > MAX_TOKENS)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "a text of %d tokens: 1 to %d", tokens, MAX_TOKENS);
+    TSR_ALLOC_ZERO(err, context, 1);
+    context->nn = unet->nn;
+    context->tokens = tokens;
+    TSR_ALLOC_ZERO(err, context->kv, unet->slots);
+    context->slots = unet->slots;
+    TSR_TRY(tsr__nn_from_rows(unet->nn, &text, rows, 1, tokens, unet->context_width, err));
+    for (int b = 0; b < unet->count; b++) {
+        const tsr__transformer *t = &unet->blocks[b].transformer;
+        for (int i = 0; i < t->depth; i++)
+            TSR_TRY(tsr__nn_linear(unet->nn, &context->kv[t->layers[i].context_slot], &text, t->layers[i].text_kv,
+                                   TSR__ACT_NONE, NULL, err));
+    }
+    *out = context;
+    context = NULL;
+done:
+    tsr__nn_release(unet->nn, &text);
+    tsr__unet_context_free(context);
+    return status;
+}
+
+void tsr__unet_context_free(tsr__unet_context *context) {
+    if (!context) return;
+    for (int i = 0; i < context->slots; i++) tsr__nn_release(context->nn, &context->kv[i]);
+    free(context->kv);
+    free(context);
+}
+
+int tsr__unet_context_tokens(const tsr__unet_context *context) {
+    return context->tokens;
+}
+
+/* --- one run ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct run {
+    tsr__unet *unet;
+    tsr__nn *nn;
+    int n;
+    const tsr__tensor *kv; /* a slot each: [n, 1, tokens, 2c] */
+    tsr__tensor *kv_owned; /* the samples' texts side by side; NULL for one sample */
+    float *adds;           /* [n, add_width]: the time's share of every residual block */
+    float *add;            /* [n, channels] of the block at hand */
+    tsr__tensor skips[TSR__UNET_MAX_BLOCKS];
+    int depth;
+} run;
+
+static tsr_status check_sizes(const tsr__unet *unet, int n, int h, int w, tsr__unet_context *const *contexts,
+                              tsr_error *err) {
+    int m = tsr__unet_multiple(unet);
+    if (n < 1 || n > MAX_BATCH || h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "a latent batch of %d, %d x %d cells: 1 to %d and 1 to %d cells a side",
+                         n, w, h, MAX_BATCH, MAX_SIDE);
+    if (h % m || w % m) {
+        int low_w = w / m * m, low_h = h / m * m, high_w = (w + m - 1) / m * m, high_h = (h + m - 1) / m * m;
+        if (low_w < m) low_w = m;
+        if (low_h < m) low_h = m;
+        return tsr__fail(err, TSR_UNSUPPORTED,
+                         "a latent of %d x %d cells: this UNet halves the sides %d times, so they must be multiples of "
+                         "%d; nearest %d x %d and %d x %d cells (%d x %d and %d x %d pixels)",
+                         w, h, unet->halvings, m, low_w, low_h, high_w, high_h, 8 * low_w, 8 * low_h, 8 * high_w,
+                         8 * high_h);
+    }
+    for (int i = 0; i < n; i++) {
+        if (contexts[i]->slots != unet->slots)
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "a text context made for another UNet");
+        if (contexts[i]->tokens != contexts[0]->tokens)
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "texts of %d and %d tokens in one batch: they must be equally long",
+                             contexts[0]->tokens, contexts[i]->tokens);
+    }
+    return TSR_OK;
+}
+
+/* Puts the samples' keys and values side by side; 77 tokens a sample are next to nothing beside the pictures. */
+static tsr_status join_contexts(run *r, tsr__unet_context *const *contexts, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    r->kv = contexts[0]->kv;
+    if (r->n == 1) return TSR_OK;
+    TSR_ALLOC_ZERO(err, r->kv_owned, r->unet->slots);
+    for (int s = 0; s < r->unet->slots; s++) {
+        const tsr__tensor *one = &contexts[0]->kv[s];
+        size_t bytes = (size_t)one->w * (size_t)one->c * (one->dtype == TSR__BF16 ? 2 : 4);
+        TSR_TRY(tsr__nn_tensor(r->nn, &r->kv_owned[s], r->n, 1, one->w, one->c, err));
+        for (int i = 0; i < r->n; i++)
+            memcpy((char *)r->kv_owned[s].data + (size_t)i * bytes, contexts[i]->kv[s].data, bytes);
+    }
+    r->kv = r->kv_owned;
+done:
+    return status;
+}
+
+/* SiLU(time_embed(t)), then every residual block's projection of it in one product. */
+static tsr_status embed_time(run *r, const float *timesteps, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet *unet = r->unet;
+    tsr__tensor waves = { 0 }, hidden = { 0 }, time = { 0 }, adds = { 0 };
+    TSR_ALLOC(err, r->adds, (size_t)r->n * (size_t)unet->add_width);
+    TSR_ALLOC(err, r->add, (size_t)r->n * (size_t)unet->add_width);
+    TSR_TRY(tsr__nn_timestep_embedding(r->nn, &waves, timesteps, r->n, unet->model_channels, err));
+    TSR_TRY(tsr__nn_linear(r->nn, &hidden, &waves, unet->time_in, TSR__ACT_SILU, NULL, err));
+    TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, TSR__ACT_SILU, NULL, err));
+    TSR_TRY(tsr__nn_linear(r->nn, &adds, &time, unet->time_projections, TSR__ACT_NONE, NULL, err));
+    TSR_TRY(tsr__nn_to_rows(r->nn, r->adds, &adds, err));
+done:
+    tsr__nn_release(r->nn, &waves);
+    tsr__nn_release(r->nn, &hidden);
+    tsr__nn_release(r->nn, &time);
+    tsr__nn_release(r->nn, &adds);
+    return status;
+}
+
+static const float *block_add(run *r, const tsr__unet_block *block) {
+    size_t c = (size_t)block->res.out_channels;
+    for (int i = 0; i < r->n; i++)
+        memcpy(r->add + (size_t)i * c, r->adds + (size_t)i * (size_t)r->unet->add_width + block->add_offset,
+               c * sizeof *r->add);
+    return r->add;
+}
+
+static tsr_status run_up(run *r, tsr__tensor *x, const tsr__nn_weight *up, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__tensor big = { 0 };
+    TSR_TRY(tsr__nn_upsample2x(r->nn, &big, x, err));
+    tsr__nn_release(r->nn, x);
+    TSR_TRY(tsr__nn_conv2d(r->nn, x, &big, up, NULL, NULL, err));
+done:
+    tsr__nn_release(r->nn, &big);
+    return status;
+}
+
+/* x is released when take says so. */
+static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, const tsr__unet_block *block,
+                            tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__tensor y = { 0 };
+    memset(out, 0, sizeof *out);
+    if (block->down) return tsr__nn_conv2d(r->nn, out, x, block->down, NULL, NULL, err);
+    TSR_TRY(tsr__res_run(r->nn, &y, x, take, &block->res, block_add(r, block), err));
+    if (block->has_transformer) {
+        tsr__tensor res = y;
+        memset(&y, 0, sizeof y);
+        TSR_TRY(tsr__transformer_run(r->nn, &y, &res, &block->transformer, r->kv, err));
+    }
+    if (block->up) TSR_TRY(run_up(r, &y, block->up, err));
+    *out = y;
+    memset(&y, 0, sizeof y);
+done:
+    tsr__nn_release(r->nn, &y);
+    return status;
+}
+
+/* out gets the last activation before the final norm. */
+static tsr_status run_blocks(run *r, tsr__tensor *out, const tsr__tensor *x, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet *unet = r->unet;
+    tsr__tensor y = { 0 }, joined = { 0 }, next = { 0 };
+    memset(out, 0, sizeof *out);
+    TSR_TRY(tsr__nn_conv2d(r->nn, &r->skips[r->depth++], x, unet->conv_in, NULL, NULL, err));
+    for (int i = 0; i < unet->inputs; i++) {
+        TSR_TRY(run_block(r, &r->skips[r->depth], &r->skips[r->depth - 1], 0, &unet->blocks[i], err));
+        r->depth++;
+    }
+    TSR_TRY(run_block(r, &next, &r->skips[r->depth - 1], 0, &unet->blocks[unet->inputs], err));
+    TSR_TRY(run_block(r, &y, &next, 1, &unet->blocks[unet->inputs + 1], err));
+    for (int i = 0; i < unet->outputs; i++) {
+        tsr__tensor *skip = &r->skips[--r->depth];
+        TSR_TRY(tsr__nn_concat(r->nn, &joined, &y, skip, err));
+        tsr__nn_release(r->nn, &y);
+        tsr__nn_release(r->nn, skip);
+        TSR_TRY(run_block(r, &y, &joined, 1, &unet->blocks[unet->inputs + 2 + i], err));
+    }
+    *out = y;
+    memset(&y, 0, sizeof y);
+done:
+    tsr__nn_release(r->nn, &y);
+    tsr__nn_release(r->nn, &joined);
+    tsr__nn_release(r->nn, &next);
+    return status;
+}
+
+static void run_clear(run *r) {
+    for (int i = 0; i < TSR__UNET_MAX_BLOCKS; i++) tsr__nn_release(r->nn, &r->skips[i]);
+    for (int s = 0; r->kv_owned && s < r->unet->slots; s++) tsr__nn_release(r->nn, &r->kv_owned[s]);
+    free(r->kv_owned);
+    free(r->adds);
+    free(r->add);
+}
+
+tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
+                         tsr__unet_context *const *contexts, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    run r = { .unet = unet, .nn = unet->nn, .n = n };
+    tsr__tensor in = { 0 }, y = { 0 }, normed = { 0 }, result = { 0 };
+    TSR_TRY(check_sizes(unet, n, h, w, contexts, err));
+    TSR_TRY(join_contexts(&r, contexts, err));
+    TSR_TRY(embed_time(&r, timesteps, err));
+    TSR_TRY(tsr__nn_from_nchw(r.nn, &in, x, n, unet->in_channels, h, w, err));
+    TSR_TRY(run_blocks(&r, &y, &in, err));
+    TSR_TRY(tsr__norm_group(r.nn, &normed, &y, &unet->norm_out, 1e-5f, 1, err));
+    TSR_TRY(tsr__nn_conv2d(r.nn, &result, &normed, unet->conv_out, NULL, NULL, err));
+    TSR_TRY(tsr__nn_to_nchw(r.nn, out, &result, err));
+    for (size_t i = 0, count = (size_t)n * (size_t)unet->out_channels * (size_t)h * (size_t)w; i < count; i++)
+        if (!isfinite(out[i]))
+            TSR_FAIL(err, TSR_NOT_FINITE,
+                     "the UNet returned NaN or infinity: try --precision f32 or another checkpoint");
+done:
+    tsr__nn_release(r.nn, &in);
+    tsr__nn_release(r.nn, &y);
+    tsr__nn_release(r.nn, &normed);
+    tsr__nn_release(r.nn, &result);
+    run_clear(&r);
+    return status;
+}
