@@ -7,6 +7,13 @@ install(TARGETS tessera EXPORT tessera-targets LIBRARY DESTINATION ${CMAKE_INSTA
 install(DIRECTORY include/tessera DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(EXPORT tessera-targets NAMESPACE tessera:: DESTINATION ${TSR_INSTALL_CMAKEDIR})
 
+# The command finds its library beside itself, wherever the whole is installed.
+install(TARGETS tessera_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set_target_properties(tessera_command PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+if(EXISTS ${PROJECT_SOURCE_DIR}/man/tessera.1)
+  install(FILES man/tessera.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+endif()
+
 configure_package_config_file(cmake/tessera-config.cmake.in ${PROJECT_BINARY_DIR}/tessera-config.cmake
   INSTALL_DESTINATION ${TSR_INSTALL_CMAKEDIR} PATH_VARS TSR_INSTALL_MODELDIR)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tessera-config-version.cmake COMPATIBILITY SameMinorVersion)
