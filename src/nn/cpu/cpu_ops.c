@@ -23,8 +23,9 @@ static size_t task_size(size_t task, size_t each, size_t count) {
 /* --- norms ------------------------------------------------------------------------------------------------------------ */
 /* Joins the chunks' means and squared distances (Chan et al.) in order, then the factors of every channel. */
 static void join_stats(const double *stats, size_t chunks, size_t each, size_t pixels, int c, const tsr__norm_call *call,
-                       float *scale, float *shift) {
-    int width = c / call->groups;
+                       float *means) {
+    int    width = c / call->groups;
+    float *scale = means + c, *shift = scale + c;
     for (int g = 0; g < call->groups; g++) {
         double count = 0, mean = 0, squares = 0;
         for (size_t i = 0; i < chunks; i++) {
@@ -36,8 +37,10 @@ static void join_stats(const double *stats, size_t chunks, size_t each, size_t p
         }
         double factor = 1.0 / sqrt(squares / count + (double)call->eps);
         for (int i = g * width; i < (g + 1) * width; i++) {
+            means[i] = (float)mean;
             scale[i] = (float)(factor * (double)call->gamma[i]);
-            shift[i] = (float)((double)call->beta[i] - mean * factor * (double)call->gamma[i]);
+            /* The kernel subtracts the rounded mean. */
+            shift[i] = (float)((double)call->beta[i] + ((double)means[i] - mean) * factor * (double)call->gamma[i]);
         }
     }
 }
@@ -50,7 +53,7 @@ tsr_status tsr__cpu_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor 
     size_t chunks = tasks_of(pixels, each), tasks = chunks * (size_t)x->n, groups = (size_t)call->groups;
     double *stats = tsr__pool_take(&nn->pool, tasks * groups * 2 * sizeof *stats);
     float  *work = tsr__pool_take(&nn->pool, tasks * 2 * c * sizeof *work);
-    float  *factors = tsr__pool_take(&nn->pool, (size_t)x->n * 2 * c * sizeof *factors);
+    float  *factors = tsr__pool_take(&nn->pool, (size_t)x->n * 3 * c * sizeof *factors);
     if (!stats || !work || !factors)
         TSR_FAIL(err, TSR_NO_MEMORY, "out of memory in group norm of [%d, %d, %d, %d]", x->n, x->h, x->w, x->c);
 #pragma omp parallel num_threads(nn->threads)
@@ -64,13 +67,12 @@ tsr_status tsr__cpu_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor 
 #pragma omp for schedule(static)
         for (int s = 0; s < x->n; s++)
             join_stats(stats + (size_t)s * chunks * groups * 2, chunks, each, pixels, x->c, call,
-                       factors + (size_t)s * 2 * c, factors + (size_t)s * 2 * c + c);
+                       factors + (size_t)s * 3 * c);
 #pragma omp for schedule(static)
         for (size_t t = 0; t < tasks; t++) {
-            size_t       at = (t / chunks * pixels + t % chunks * each) * c;
-            const float *scale = factors + t / chunks * 2 * c;
-            kernels->scale_shift(element(out, at), element(x, at), task_size(t % chunks, each, pixels), x->c, scale,
-                                 scale + c, call->silu);
+            size_t at = (t / chunks * pixels + t % chunks * each) * c;
+            kernels->normalise(element(out, at), element(x, at), task_size(t % chunks, each, pixels), x->c,
+                               factors + t / chunks * 3 * c, call->silu);
         }
     }
 done:

@@ -28,8 +28,8 @@ typedef struct tsr__kernels {
     /* pixels x c elements to the mean and the sum of squared distances from it, a pair for each of `groups` groups.
      * work: 2 * c floats. */
     void (*group_stats)(double *out, const void *x, size_t pixels, int c, int groups, float *work);
-    /* y = x * scale[c] + shift[c], then SiLU when asked. */
-    void (*scale_shift)(void *out, const void *x, size_t pixels, int c, const float *scale, const float *shift, int silu);
+    /* y = (x - mean[c]) * scale[c] + shift[c], then SiLU when asked; factors: mean, scale, shift, c floats each. */
+    void (*normalise)(void *out, const void *x, size_t pixels, int c, const float *factors, int silu);
     void (*layer_norm)(void *out, const void *x, size_t rows, int c, float eps, const float *gamma, const float *beta);
     void (*geglu)(void *out, const void *x, size_t rows, int c); /* x rows have 2c */
     void (*add)(void *inout, const void *x, size_t count);

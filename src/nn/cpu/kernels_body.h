@@ -177,20 +177,23 @@ static void group_stats(double *out, const void *x, size_t pixels, int c, int gr
     }
 }
 
-static void scale_shift(void *out, const void *x, size_t pixels, int c, const float *scale, const float *shift,
-                        int use_silu) {
+/* (x - mean) first: where the mean is large against the spread, x * scale + (shift - mean * scale) would cancel. */
+static inline vf normalise(vf x, vf mean, vf scale, vf shift, int use_silu) {
+    vf y = v_fma(x - mean, scale, shift);
+    return use_silu ? v_swish(y, 1.0f) : y;
+}
+
+static void normalise_pixels(void *out, const void *x, size_t pixels, int c, const float *factors, int use_silu) {
+    const float *mean = factors, *scale = mean + c, *shift = scale + c;
     for (size_t p = 0; p < pixels; p++) {
         const elem *in = (const elem *)x + p * (size_t)c;
         elem       *y = (elem *)out + p * (size_t)c;
-        if (use_silu)
-            EACH_VECTOR((size_t)c,
-                        e_store(y + i, v_swish(v_fma(e_load(in + i), v_load(scale + i), v_load(shift + i)), 1.0f)),
-                        e_store_n(y + i,
-                                  v_swish(v_fma(e_load_n(in + i, n), f_load_n(scale + i, n), f_load_n(shift + i, n)), 1.0f),
-                                  n));
-        else
-            EACH_VECTOR((size_t)c, e_store(y + i, v_fma(e_load(in + i), v_load(scale + i), v_load(shift + i))),
-                        e_store_n(y + i, v_fma(e_load_n(in + i, n), f_load_n(scale + i, n), f_load_n(shift + i, n)), n));
+        EACH_VECTOR((size_t)c,
+                    e_store(y + i, normalise(e_load(in + i), v_load(mean + i), v_load(scale + i), v_load(shift + i), use_silu)),
+                    e_store_n(y + i,
+                              normalise(e_load_n(in + i, n), f_load_n(mean + i, n), f_load_n(scale + i, n),
+                                        f_load_n(shift + i, n), use_silu),
+                              n));
     }
 }
 
@@ -234,7 +237,7 @@ const tsr__kernels KERNELS = {
     .to_float = to_float,
     .from_float = from_float,
     .group_stats = group_stats,
-    .scale_shift = scale_shift,
+    .normalise = normalise_pixels,
     .layer_norm = layer_norm,
     .geglu = geglu,
     .add = add,

@@ -50,7 +50,7 @@ static void ok(tsr_status status, const tsr_error *err) {
         ok((call), &err);                                                                                              \
     } while (0)
 
-static tsr_status fill_copy(void *user, float *dst, size_t count, tsr_error *err) {
+static inline tsr_status fill_copy(void *user, float *dst, size_t count, tsr_error *err) {
     (void)err;
     memcpy(dst, user, count * sizeof *dst);
     return TSR_OK;
@@ -82,7 +82,7 @@ static void compare(tsr__nn *nn, const tsr__tensor *got, const double *want, siz
         fail_msg("%s (%s): error %g of %g", what, tsr__nn_isa(nn), worst, top);
 }
 
-static double reference_act(double x, tsr__act act) {
+static inline double reference_act(double x, tsr__act act) {
     switch (act) {
     case TSR__ACT_SILU: return x / (1 + exp(-x));
     case TSR__ACT_GELU: return 0.5 * x * (1 + erf(x / sqrt(2.0)));
