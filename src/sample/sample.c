@@ -151,7 +151,7 @@ static tsr_status drive(sampling *s, const tsr_guide *guide, const tsr_sample_op
     tsr_solver_event event;
     while ((event = tsr_solver_next(s->solver, err)) != TSR_SOLVER_DONE) {
         if (event == TSR_SOLVER_FAILED)
-            TSR_FAIL(err, err && err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s stopped", o->sampler);
+            TSR_FAIL(err, err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s stopped", o->sampler);
         if (event == TSR_SOLVER_WANT_DENOISED) {
             TSR_TRY(answer(s, guide, run, err));
             continue;
@@ -201,7 +201,7 @@ tsr_status tsr__sample_count(int64_t *out, const tsr_guide *guide, const char *s
     TSR_TRY(tsr_solver_begin(solver, x, 4, sigmas, n_sigmas, err));
     while ((event = tsr_solver_next(solver, err)) != TSR_SOLVER_DONE) {
         if (event == TSR_SOLVER_FAILED)
-            TSR_FAIL(err, err && err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s stopped", sampler);
+            TSR_FAIL(err, err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s stopped", sampler);
         if (event != TSR_SOLVER_WANT_DENOISED) continue;
         tsr_solver_query query = tsr_solver_pending(solver);
         for (int i = 0; i < 4; i++) x[i] = query.x[i] / (1.0f + query.sigma * query.sigma);
@@ -229,6 +229,8 @@ tsr_status tsr_sample(tsr_latent **out, const tsr_latent *latent, const tsr_guid
     tsr_status status = TSR_OK;
     tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
     tsr__run run = { 0 };
+    tsr_error own = TSR_ERROR_INIT;
+    if (!err) err = &own; /* the status of a stopped solver is read from it */
     if (!out) return tsr__fail(err, TSR_BAD_ARGUMENT, "tsr_sample: out is NULL");
     *out = NULL;
     if (!latent || !options) TSR_FAIL(err, TSR_BAD_ARGUMENT, "tsr_sample: latent or options is NULL");

@@ -1,0 +1,359 @@
+/* region/canvas.c - see canvas.h; the rules are those of docs/keep.md. */
+#include "region/canvas.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "region/blend.h"
+
+/* One actor on the canvas. */
+typedef struct member {
+    tsr_solver *solver;   /* NULL before it starts */
+    const float *weights; /* [plane] */
+    float *denoised, *uncond;
+    tsr__mask_rule rule;
+    int active;  /* takes part in the step in hand */
+    int waiting; /* for the network */
+} member;
+
+struct tsr__canvas {
+    const tsr_plan *plan;
+    tsr__run *run; /* NULL: dry */
+    int shape[4];
+    size_t count, plane;
+    float *x;      /* the canvas, model space */
+    float *latent; /* the input in model space, for the noise-mask rule */
+    float *noise;
+    float *blended; /* scratch */
+    float *solo;    /* dry: the weights of the small canvas, [actors, plane] */
+    member *members;
+    tsr__evaluator evaluator;
+    tsr__request *requests;
+    tsr__blend_part *parts;
+    int *group; /* members in the evaluation in hand */
+    int64_t counted;
+};
+
+static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[4], tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__canvas *c = NULL;
+    int n = plan->n_actors;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, c, 1);
+    c->plan = plan;
+    memcpy(c->shape, shape, sizeof c->shape);
+    c->plane = (size_t)shape[2] * (size_t)shape[3];
+    c->count = (size_t)shape[0] * (size_t)shape[1] * c->plane;
+    tsr__evaluator_init(&c->evaluator, shape);
+    TSR_ALLOC_ZERO(err, c->members, n);
+    TSR_ALLOC(err, c->x, c->count);
+    TSR_ALLOC(err, c->latent, c->count);
+    TSR_ALLOC_ZERO(err, c->noise, c->count);
+    TSR_ALLOC(err, c->blended, c->count);
+    TSR_ALLOC_ZERO(err, c->requests, n);
+    TSR_ALLOC_ZERO(err, c->parts, n);
+    TSR_ALLOC_ZERO(err, c->group, n);
+    for (int k = 0; k < n; k++) {
+        TSR_ALLOC(err, c->members[k].denoised, c->count);
+        TSR_ALLOC(err, c->members[k].uncond, c->count);
+        c->members[k].weights = plan->actors[k].weights;
+    }
+    *out = c;
+    c = NULL;
+done:
+    tsr__canvas_free(c);
+    return status;
+}
+
+void tsr__canvas_free(tsr__canvas *c) {
+    if (!c) return;
+    for (int k = 0; c->members && k < c->plan->n_actors; k++) {
+        tsr_solver_free(c->members[k].solver);
+        free(c->members[k].denoised);
+        free(c->members[k].uncond);
+        tsr__mask_rule_clear(&c->members[k].rule);
+    }
+    tsr__evaluator_clear(&c->evaluator);
+    free(c->members);
+    free(c->x);
+    free(c->latent);
+    free(c->noise);
+    free(c->blended);
+    free(c->solo);
+    free(c->requests);
+    free(c->parts);
+    free(c->group);
+    free(c);
+}
+
+tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_latent *latent, tsr__run *run,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__canvas *c = NULL;
+    const tsr_denoiser *denoiser = plan->actors[0].guide.denoiser;
+    float scale = tsr__start_noise_scale(denoiser->table, plan->sigmas[0]);
+    *out = NULL;
+    TSR_TRY(make(&c, plan, plan->shape, err));
+    c->run = run;
+    tsr__scale_latent(c->latent, latent->values, c->count, denoiser->latent_scale);
+    if (plan->options.add_noise || plan->options.system == TSR_SYSTEM_REGIONAL)
+        TSR_TRY(tsr__keep_noise(c->noise, plan, latent, err));
+    for (size_t i = 0; i < c->count; i++) c->x[i] = c->noise[i] * scale + c->latent[i];
+    for (int k = 0; latent->noise_mask && k < plan->n_actors; k++)
+        TSR_TRY(tsr__mask_rule_init(&c->members[k].rule, latent->noise_mask, plan->shape, c->latent, c->noise,
+                                    plan->actors[k].sampler, plan->actors[k].seed, err));
+    *out = c;
+    c = NULL;
+done:
+    tsr__canvas_free(c);
+    return status;
+}
+
+/* 1 when two pixels belong to the same actors, whatever their shares. */
+static int same_actors(const tsr_plan *plan, size_t a, size_t b) {
+    for (int k = 0; k < plan->n_actors; k++)
+        if ((plan->actors[k].weights[a] > 0.0f) != (plan->actors[k].weights[b] > 0.0f)) return 0;
+    return 1;
+}
+
+tsr_status tsr__canvas_new_dry(tsr__canvas **out, const tsr_plan *plan, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__canvas *c = NULL;
+    size_t plane = (size_t)plan->shape[2] * (size_t)plan->shape[3];
+    size_t *kinds = NULL;
+    int n = 0;
+    *out = NULL;
+    TSR_ALLOC(err, kinds, plane);
+    for (size_t p = 0; p < plane; p++) {
+        int found = 0;
+        for (int i = n - 1; i >= 0 && !found; i--) found = same_actors(plan, kinds[i], p);
+        if (!found) kinds[n++] = p;
+    }
+    int shape[4] = { 1, 1, 1, n };
+    TSR_TRY(make(&c, plan, shape, err));
+    TSR_ALLOC(err, c->solo, n * plan->n_actors);
+    for (int k = 0; k < plan->n_actors; k++) {
+        c->members[k].weights = c->solo + (size_t)k * (size_t)n;
+        for (int i = 0; i < n; i++) c->solo[k * n + i] = plan->actors[k].weights[kinds[i]];
+    }
+    for (int i = 0; i < n; i++) c->x[i] = plan->sigmas[0] * (0.3f + 0.7f / (float)(i + 1));
+    *out = c;
+    c = NULL;
+done:
+    free(kinds);
+    tsr__canvas_free(c);
+    return status;
+}
+
+/* The Brownian tree spans the canvas sigmas for everybody, also for those who start later: equal intervals, equal noise. */
+static tsr_status start(tsr__canvas *c, int k, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__actor *actor = &c->plan->actors[k];
+    tsr_solver_options options = TSR_SOLVER_OPTIONS_INIT;
+    int last = c->plan->n_sigmas - 1;
+    float low = c->plan->sigmas[last] > 0.0f ? c->plan->sigmas[last] : c->plan->sigmas[last - 1];
+    options.seed = actor->seed;
+    if (low < c->plan->sigmas[0]) {
+        options.sigma_min = low;
+        options.sigma_max = c->plan->sigmas[0];
+    }
+    int from = actor->boundary[actor->first];
+    TSR_TRY(tsr_solver_new(&c->members[k].solver, actor->sampler, &options, err));
+    TSR_TRY(tsr_solver_begin(c->members[k].solver, c->x, c->count, actor->sigmas + from, actor->n_sigmas - from, err));
+done:
+    return status;
+}
+
+/* Lets a solver go on until it wants the network or has reached the end of canvas step i. */
+static tsr_status pump(tsr__canvas *c, int k, int i, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    member *m = &c->members[k];
+    const tsr__actor *actor = &c->plan->actors[k];
+    int goal = actor->boundary[i + 1] - actor->boundary[actor->first];
+    m->waiting = 0;
+    for (;;) {
+        switch (tsr_solver_next(m->solver, err)) {
+        case TSR_SOLVER_WANT_DENOISED: m->waiting = 1; return TSR_OK;
+        case TSR_SOLVER_STEPPED:
+            if (tsr_solver_step(m->solver) < goal) continue;
+            if (tsr_solver_sigma(m->solver) != c->plan->sigmas[i + 1]) break;
+            return TSR_OK;
+        case TSR_SOLVER_FAILED:
+            TSR_FAIL(err, err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s: %s stopped", actor->label,
+                     actor->sampler);
+        case TSR_SOLVER_DONE: break;
+        }
+        TSR_FAIL(err, TSR_UNSUPPORTED,
+                 "%s: %s chooses its own steps and cannot share a canvas; take another sampler, or history restart",
+                 actor->label, actor->sampler);
+    }
+done:
+    return status;
+}
+
+/* The members that wait at the highest sigma. The highest goes first: who is at a lower one is ahead, and the others may
+ * still catch up with it and share its evaluation. */
+static int gather(tsr__canvas *c, float *sigma) {
+    int n = 0;
+    *sigma = -1.0f;
+    for (int k = 0; k < c->plan->n_actors; k++)
+        if (c->members[k].waiting) *sigma = fmaxf(*sigma, tsr_solver_pending(c->members[k].solver).sigma);
+    for (int k = 0; k < c->plan->n_actors; k++)
+        if (c->members[k].waiting && tsr_solver_pending(c->members[k].solver).sigma == *sigma) c->group[n++] = k;
+    return n;
+}
+
+/* All members of the group see the same canvas at an intermediate sigma: its blend, where any of them has weight. */
+static tsr_status share_canvas(tsr__canvas *c, int n, float sigma, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int equal = 1;
+    for (int i = 0; i < n; i++) {
+        member *m = &c->members[c->group[i]];
+        tsr__blend_part *part = &c->parts[i];
+        part->values = tsr_solver_pending(m->solver).x;
+        part->weights = m->weights;
+        part->noise = tsr_solver_noise_part(m->solver);
+        equal = equal && memcmp(part->values, c->parts[0].values, c->count * sizeof(float)) == 0;
+    }
+    if (equal) return TSR_OK;
+    TSR_TRY(tsr__blend(c->blended, c->parts, n, sigma, c->count, c->plane, err));
+    for (size_t p = 0; p < c->plane; p++) {
+        float sum = 0.0f;
+        for (int i = 0; i < n; i++) sum += c->parts[i].weights[p];
+        if (sum <= 0.0f) continue;
+        for (int i = 0; i < n; i++) {
+            float *x = tsr_solver_pending(c->members[c->group[i]].solver).x;
+            for (size_t at = p; at < c->count; at += c->plane) x[at] = c->blended[at];
+        }
+    }
+done:
+    return status;
+}
+
+/* Equal inputs are given as one pointer, so that the network sees them once. */
+static const float *same_input(const tsr__canvas *c, int i, const float *x) {
+    for (int j = 0; j < i; j++)
+        if (memcmp(c->requests[j].x, x, c->count * sizeof(float)) == 0) return c->requests[j].x;
+    return x;
+}
+
+/* Equal noise-mask rules are given as one pointer too; only those with their own random noise differ. */
+static const tsr__inpaint *rule_of(const tsr__canvas *c, int k) {
+    const tsr__mask_rule *rule = &c->members[k].rule;
+    if (!rule->mask) return NULL;
+    for (int j = 0; j < k && !rule->random; j++)
+        if (!c->members[j].rule.random) return &c->members[j].rule.inpaint;
+    return &rule->inpaint;
+}
+
+/* A dry canvas answers with something smooth that differs between actors. */
+static void pretend(tsr__canvas *c, int k, float sigma) {
+    member *m = &c->members[k];
+    const float *x = tsr_solver_pending(m->solver).x;
+    for (size_t i = 0; i < c->count; i++)
+        m->denoised[i] = m->uncond[i] = (x[i] + (float)(k + 1) * 0.1f * sigma * sigma) / (1.0f + sigma * sigma);
+}
+
+static tsr_status evaluate(tsr__canvas *c, int n, float sigma, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int calls = 0;
+    TSR_TRY(share_canvas(c, n, sigma, err));
+    for (int i = 0; i < n; i++) {
+        int k = c->group[i];
+        member *m = &c->members[k];
+        tsr_solver_query query = tsr_solver_pending(m->solver);
+        tsr__request request = { &c->plan->actors[k].guide,
+                                 same_input(c, i, query.x),
+                                 sigma,
+                                 rule_of(c, k),
+                                 k,
+                                 m->denoised,
+                                 query.wants_uncond ? m->uncond : NULL };
+        c->requests[i] = request;
+    }
+    if (c->run) {
+        TSR_TRY(tsr__evaluate(&c->evaluator, c->requests, n, c->run, err));
+    } else {
+        TSR_TRY(tsr__evaluate_count(&calls, &c->evaluator, c->requests, n, err));
+        c->counted += calls;
+    }
+    for (int i = 0; i < n; i++) {
+        if (!c->run) pretend(c, c->group[i], sigma);
+        member *m = &c->members[c->group[i]];
+        TSR_TRY(tsr_solver_supply(m->solver, m->denoised, c->requests[i].uncond, err));
+        m->waiting = 0;
+    }
+done:
+    return status;
+}
+
+/* Parts of all active members. values: their latents, or their predictions of the clean latent. */
+static int active_parts(tsr__canvas *c, int clean) {
+    int n = 0;
+    for (int k = 0; k < c->plan->n_actors; k++) {
+        member *m = &c->members[k];
+        tsr_solver_noise none = { 0 };
+        if (!m->active) continue;
+        tsr__blend_part part = { clean ? tsr_solver_x0(m->solver) : tsr_solver_latent(m->solver), m->weights,
+                                 clean ? none : tsr_solver_noise_part(m->solver) };
+        if (part.values) c->parts[n++] = part;
+    }
+    return n;
+}
+
+/* The new canvas, handed to every solver. A base that is alone owns every pixel. */
+static tsr_status join(tsr__canvas *c, int i, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int n = active_parts(c, 0);
+    if (n == 1) memcpy(c->x, c->parts[0].values, c->count * sizeof(float));
+    else TSR_TRY(tsr__blend(c->x, c->parts, n, c->plan->sigmas[i + 1], c->count, c->plane, err));
+    for (int k = 0; k < c->plan->n_actors; k++)
+        if (c->members[k].active) memcpy(tsr_solver_latent(c->members[k].solver), c->x, c->count * sizeof(float));
+done:
+    return status;
+}
+
+static tsr_status report(tsr__canvas *c, int i, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (!c->run || !c->run->hooks) return TSR_OK;
+    int n = active_parts(c, 1);
+    if (n == 1) {
+        TSR_TRY(tsr__run_set_x0(c->run, c->parts[0].values, err));
+    } else if (n > 1) {
+        TSR_TRY(tsr__blend(c->blended, c->parts, n, 0.0f, c->count, c->plane, err));
+        TSR_TRY(tsr__run_set_x0(c->run, c->blended, err));
+    }
+    TSR_TRY(tsr__run_notify(c->run, TSR_PROGRESS_STEP, c->plan->sigmas[i + 1], err));
+done:
+    return status;
+}
+
+tsr_status tsr__canvas_step(tsr__canvas *c, int i, int64_t *evaluations_out, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float sigma;
+    int n, regions_first = c->plan->n_actors > 1 ? c->plan->actors[1].first : 0;
+    c->counted = 0;
+    for (int k = 0; k < c->plan->n_actors; k++) {
+        const tsr__actor *actor = &c->plan->actors[k];
+        c->members[k].active = i < regions_first ? k == 0 : actor->used;
+        if (!c->members[k].active) continue;
+        if (!c->members[k].solver) TSR_TRY(start(c, k, err));
+        TSR_TRY(pump(c, k, i, err));
+    }
+    while ((n = gather(c, &sigma)) > 0) {
+        TSR_TRY(evaluate(c, n, sigma, err));
+        for (int j = 0; j < n; j++) TSR_TRY(pump(c, c->group[j], i, err));
+    }
+    TSR_TRY(join(c, i, err));
+    TSR_TRY(report(c, i, err));
+    if (evaluations_out) *evaluations_out = c->counted;
+done:
+    return status;
+}
+
+void tsr__canvas_result(const tsr__canvas *c, float *out) {
+    float scale = c->plan->actors[0].guide.denoiser->latent_scale;
+    for (size_t i = 0; i < c->count; i++) out[i] = c->x[i] / scale;
+}

@@ -1,0 +1,25 @@
+/* region/canvas.h - keep's lockstep: several solvers with their own histories on one canvas.
+ *
+ * Owns the solvers and the canvas while a run lasts. Must not know how plans are made or printed. */
+#ifndef TSR_CANVAS_H
+#define TSR_CANVAS_H
+
+#include "region/plan_priv.h"
+#include "sample/sample.h"
+
+typedef struct tsr__canvas tsr__canvas;
+
+/* A canvas for a real run, started from the latent and the plan's noise. run is borrowed. */
+tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_latent *latent, tsr__run *run,
+                           tsr_error *err);
+/* A canvas that asks no network and counts what it would ask: one pixel for every set of actors that meet somewhere. */
+tsr_status tsr__canvas_new_dry(tsr__canvas **out, const tsr_plan *plan, tsr_error *err);
+void tsr__canvas_free(tsr__canvas *canvas);
+
+/* All actors go from canvas sigma i to i + 1. evaluations_out: NULL, or how many a dry canvas counted. */
+tsr_status tsr__canvas_step(tsr__canvas *canvas, int i, int64_t *evaluations_out, tsr_error *err);
+
+/* The canvas in raw VAE units. out: the latent's count. */
+void tsr__canvas_result(const tsr__canvas *canvas, float *out);
+
+#endif /* TSR_CANVAS_H */
