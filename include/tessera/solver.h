@@ -93,7 +93,10 @@ TSR_API tsr_status tsr_solver_supply(tsr_solver *solver, const float *denoised, 
 TSR_API float *tsr_solver_latent(tsr_solver *solver);
 /* The prediction of the clean latent that the newest step reports (ComfyUI's callback x0); NULL before the first. */
 TSR_API const float *tsr_solver_x0(const tsr_solver *solver);
-/* How many steps have ended, and how many there are. */
+/* The sigma the latent is at: sigmas[0] after begin, the next one after each step. dpm_fast and dpm_adaptive choose their own
+ * and end at the last positive sigma. */
+TSR_API float tsr_solver_sigma(const tsr_solver *solver);
+/* How many steps have ended, and how many there are (an estimate for dpm_adaptive, which chooses as it goes). */
 TSR_API int tsr_solver_step(const tsr_solver *solver);
 TSR_API int tsr_solver_steps(const tsr_solver *solver);
 
