@@ -125,14 +125,28 @@ static int is_ascii(const char *text) {
     return 1;
 }
 
+/* A PNG keyword: 1..79 printable letters, no space at an end or beside another. libpng would mend others silently. */
+static int is_keyword(const char *key) {
+    size_t size = strlen(key);
+    if (size < 1 || size > 79 || key[0] == ' ' || key[size - 1] == ' ') return 0;
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)key[i];
+        if (c < 0x20 || (c > 0x7e && c < 0xa1) || (c == ' ' && key[i + 1] == ' ')) return 0;
+    }
+    return 1;
+}
+
 /* Keywords in Latin-1 and texts for libpng, keys[] being released by the caller. */
 static tsr_status prepare_texts(png_text *texts, char **keys, const tsr_image *image, tsr_error *err) {
     tsr_status status = TSR_OK;
     for (int i = 0; i < image->text_count; i++) {
         const tsr_text_entry *entry = &image->texts[i];
         TSR_TRY(tsr__latin1_from_utf8(&keys[i], entry->key, err));
-        if (!keys[i] || strlen(keys[i]) > 79)
-            TSR_FAIL(err, TSR_BAD_ARGUMENT, "PNG: the text key \"%.60s\" must be 1..79 Latin-1 letters", entry->key);
+        if (!keys[i] || !is_keyword(keys[i]))
+            TSR_FAIL(err, TSR_BAD_ARGUMENT,
+                     "PNG: the text key \"%.60s\" must be 1..79 printable Latin-1 letters without spaces at its ends "
+                     "or in a row",
+                     entry->key);
         texts[i].compression = is_ascii(entry->text) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
         texts[i].key = keys[i];
         texts[i].text = entry->text;

@@ -139,6 +139,29 @@ static void jpeg__says_why_it_cannot(void **state) {
     free(text);
 }
 
+static void png__refuses_keys_it_cannot_hold(void **state) {
+    static const char *const bad[] = { " a", "a ", "a  b", "a\nb", "\xe9\xbe\x8d" };
+    void *data = NULL;
+    size_t size = 0;
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        tsr_image *image = make_image(2, 2, 3), *again = NULL;
+        assert_int_equal(TSR_OK, tsr_image_set_text(image, bad[i], "x", NULL));
+        assert_int_equal(TSR_BAD_ARGUMENT, tsr_image_save_memory(&data, &size, image, ".png", 0, NULL));
+        assert_null(data);
+        again = reload(image, ".webp", 0); /* EXIF has no such rule */
+        assert_same_texts(image, again);
+        tsr_image_free(again);
+        tsr_image_free(image);
+    }
+    tsr_image *latin = make_image(2, 2, 3), *again = NULL;
+    assert_int_equal(TSR_OK, tsr_image_set_text(latin, "r\xc3\xa9gion", "\xc3\xa9", NULL));
+    again = reload(latin, ".png", 0);
+    assert_same_texts(latin, again);
+    tsr_image_free(again);
+    tsr_image_free(latin);
+}
+
 static void texts__replace_and_refuse(void **state) {
     tsr_image *image = make_image(2, 2, 3);
     (void)state;
@@ -527,6 +550,7 @@ int main(void) {
         cmocka_unit_test(lossy__gives_back_texts_and_nearly_the_pixels),
         cmocka_unit_test(webp__lossy_keeps_alpha_and_texts),
         cmocka_unit_test(jpeg__says_why_it_cannot),
+        cmocka_unit_test(png__refuses_keys_it_cannot_hold),
         cmocka_unit_test(texts__replace_and_refuse),
         cmocka_unit_test(png__of_other_kinds_becomes_rgb),
         cmocka_unit_test(truncated__is_an_error_at_every_length),
