@@ -64,6 +64,7 @@ static void read_pixels(job *j) {
     if (setjmp(png_jmpbuf(j->png))) return;
     png_set_read_fn(j->png, j, read_bytes);
     png_set_user_limits(j->png, TSR_IMAGE_MAX_SIDE, TSR_IMAGE_MAX_SIDE);
+    png_set_chunk_malloc_max(j->png, TSR__TEXT_BYTES_MAX + 4096); /* texts that png_text.c takes must get past libpng */
     /* Of the optional chunks only transparency (never in this list) matters for the pixels. */
     png_set_keep_unknown_chunks(j->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_read_info(j->png, j->info);

@@ -67,7 +67,7 @@ static tsr_status read_text(tsr__text_sink *sink, const unsigned char *type, con
         at += sound ? 1 : 0;
     }
     if (sound && international) sound = next_string(&at, end, &skipped) && next_string(&at, end, &skipped);
-    if (!sound) TSR_FAIL(err, TSR_BAD_FORMAT, "PNG: a %.4s chunk is malformed", (const char *)type);
+    if (!sound) TSR_FAIL(err, TSR_BAD_FORMAT, "PNG: the %.4s chunk is malformed", (const char *)type);
     if (packed) {
         TSR_TRY(unpack(&text, at, (size_t)(end - at), TSR__TEXT_BYTES_MAX - sink->bytes, err));
         at = text.data;

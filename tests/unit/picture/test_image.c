@@ -349,6 +349,21 @@ static void png__foreign_texts(void **state) {
     assert_null(image);
 }
 
+static void texts__of_ten_megabytes_come_back(void **state) {
+    static const char *const extensions[] = { ".png", ".webp" };
+    char *text = long_text(10000000);
+    (void)state;
+    for (int e = 0; e < 2; e++) {
+        tsr_image *image = make_image(4, 4, 3);
+        assert_int_equal(TSR_OK, tsr_image_set_text(image, "workflow", text, NULL));
+        tsr_image *again = reload(image, extensions[e], 0);
+        assert_same_texts(image, again);
+        tsr_image_free(again);
+        tsr_image_free(image);
+    }
+    free(text);
+}
+
 static void png__bomb_of_text_is_refused(void **state) {
     size_t plain = (size_t)70 << 20;
     uLongf size = compressBound(plain);
@@ -556,6 +571,7 @@ int main(void) {
         cmocka_unit_test(truncated__is_an_error_at_every_length),
         cmocka_unit_test(damaged__never_harms),
         cmocka_unit_test(png__foreign_texts),
+        cmocka_unit_test(texts__of_ten_megabytes_come_back),
         cmocka_unit_test(png__bomb_of_text_is_refused),
         cmocka_unit_test(png__hostile_numbers_are_refused),
         cmocka_unit_test(exif__of_other_programs),
