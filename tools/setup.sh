@@ -53,14 +53,14 @@ need_packages() {
         die "apt-get install failed. Mend it, or install by hand: apt-get install ${missing[*]}"
 }
 
-# build_preset NAME [cmake options...]: configures and builds build/NAME.
+# build_preset NAME [TARGET...]: configures build/NAME and builds everything, or the named targets.
 build_preset() {
     local preset=$1
     shift
     say "configuring build/$preset"
-    cmake --preset "$preset" "$@"
+    cmake --preset "$preset"
     say "building build/$preset"
-    cmake --build --preset "$preset"
+    cmake --build --preset "$preset" ${1:+--target "$@"}
 }
 
 # run_tests PRESET [ctest options...]. Tests run side by side, two threads each; waiting threads sleep, so that the
