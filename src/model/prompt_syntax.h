@@ -22,8 +22,8 @@ typedef struct tsr__prompt_pieces {
     size_t count, room;
 } tsr__prompt_pieces;
 
-/* Cuts a prompt of at most TSR__PROMPT_MAX_BYTES into pieces of one weight each, in order. Bytes that are no UTF-8 become
- * U+FFFD. Fails only for want of memory or with TOO_LARGE. */
+/* Cuts a prompt of at most TSR__PROMPT_MAX_BYTES into pieces of one weight each, in order. Bytes that are no UTF-8
+ * become U+FFFD. Fails only for want of memory or with TOO_LARGE. */
 tsr_status tsr__prompt_parse(tsr__prompt_pieces *out, const char *prompt, tsr_error *err);
 void tsr__prompt_pieces_clear(tsr__prompt_pieces *pieces);
 

@@ -1,7 +1,7 @@
 /* weights/checkpoint_kind.c - telling what a safetensors file is.
  *
- * Two tables do the work: MARKS says which key names mean something, RULES which marks make which kind (first match wins).
- * Widths only decide where names cannot (a UNet without text encoder). Reads no tensor data. */
+ * Two tables do the work: MARKS says which key names mean something, RULES which marks make which kind (first match
+ * wins). Widths only decide where names cannot (a UNet without text encoder). Reads no tensor data. */
 #include "weights/checkpoint_kind.h"
 
 #include <stdio.h>

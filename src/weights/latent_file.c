@@ -1,7 +1,8 @@
 /* weights/latent_file.c - ComfyUI's .latent files: a latent in a safetensors file.
  *
- * latent_tensor holds the values, [n, c, h, w]. An empty tensor latent_format_version_0 beside it marks raw units; files from
- * before that mark hold SD1's scaled units (raw * 0.18215). Noise mask and batch index are no part of the format. */
+ * latent_tensor holds the values, [n, c, h, w]. An empty tensor latent_format_version_0 beside it marks raw units;
+ * files from before that mark hold SD1's scaled units (raw * 0.18215). Noise mask and batch index are no part of the
+ * format. */
 #include "core/memory.h"
 #include "tessera/latent.h"
 #include "weights/weights.h"

@@ -39,15 +39,18 @@ static uint32_t bits_of_float(float value) {
 }
 
 /* 1+5+10 bits to 1+8+23: shift the magnitude up and rebias the exponent by 112. An exponent of all ones gets another
- * 112 (stays infinity or NaN). A zero exponent (subnormal) gets one more and the hidden bit 2^-14 taken off again, which is
- * exact and does not depend on the processor's treatment of float32 subnormals. */
+ * 112 (stays infinity or NaN). A zero exponent (subnormal) gets one more and the hidden bit 2^-14 taken off again,
+ * which is exact and does not depend on the processor's treatment of float32 subnormals. Masks instead of ?: because
+ * compilers make branches of the latter. */
 static float half_to_float(uint32_t half) {
     const uint32_t sign = (half & 0x8000u) << 16;
     const uint32_t shifted = (half & 0x7fffu) << 13;
     const uint32_t exponent = shifted & 0x0f800000u;
-    const uint32_t normal = shifted + (112u << 23) + (exponent == 0x0f800000u ? 112u << 23 : 0u);
+    const uint32_t is_special = 0u - (uint32_t)(exponent == 0x0f800000u);
+    const uint32_t is_small = 0u - (uint32_t)(exponent == 0);
+    const uint32_t normal = shifted + (112u << 23) + (is_special & 112u << 23);
     const uint32_t small = bits_of_float(float_of_bits(shifted + (113u << 23)) - float_of_bits(113u << 23));
-    return float_of_bits((exponent == 0 ? small : normal) | sign);
+    return float_of_bits(sign | (is_small & small) | (~is_small & normal));
 }
 
 void tsr__f16_to_f32(float *out, const void *in, size_t count) {
@@ -73,8 +76,8 @@ static float e5m2_to_float(unsigned char byte) {
     return half_to_float((uint32_t)byte << 8);
 }
 
-/* E4M3 (the "FN" kind): exponent bias 7, no infinities, NaN only as all ones. Placed in a half (bias 15) its exponent and
- * mantissa read 2^-8 too small. */
+/* E4M3 (the "FN" kind): exponent bias 7, no infinities, NaN only as all ones. Placed in a half (bias 15) its exponent
+ * and mantissa read 2^-8 too small. */
 static float e4m3_to_float(unsigned char byte) {
     const uint32_t magnitude = byte & 0x7fu;
     const uint32_t sign = (byte & 0x80u) << 8;

@@ -48,10 +48,11 @@ const tsr__tensor_view *tsr__weights_at(const tsr__weights *weights, size_t inde
 const tsr__tensor_view *tsr__weights_find(const tsr__weights *weights, const char *name); /* NULL when absent */
 /* "__metadata__" value, or NULL. */
 const char *tsr__weights_metadata(const tsr__weights *weights, const char *key);
-/* Tells the system that the view's whole pages may leave memory; they are read again from the file when touched. Lets a big model
- * be packed tensor by tensor without doubling. Does nothing for weights opened from memory. */
+/* Tells the system that the view's whole pages may leave memory; they are read again from the file when touched. Lets a
+ * big model be packed tensor by tensor without doubling. Does nothing for weights opened from memory. */
 void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view);
-/* Converts to float32: F32, F16, BF16, F64, F8_E4M3, F8_E5M2; out has room for view->count. UNSUPPORTED for integers. */
+/* Converts to float32: F32, F16, BF16, F64, F8_E4M3, F8_E5M2; out has room for view->count. UNSUPPORTED for
+ * integers. */
 tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_error *err);
 const char *tsr__dtype_name(tsr__dtype dtype);
 size_t tsr__dtype_size(tsr__dtype dtype); /* bytes an element */
