@@ -32,7 +32,9 @@ struct tsr__canvas {
     tsr__evaluator evaluator;
     tsr__request *requests;
     tsr__blend_part *parts;
-    int *group; /* members in the evaluation in hand */
+    float **inputs; /* of the blend in hand */
+    int *shared;    /* members of the group whose input is settled */
+    int *group;     /* members in the evaluation in hand */
     int64_t counted;
 };
 
@@ -55,6 +57,8 @@ static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[
     TSR_ALLOC_ZERO(err, c->requests, n);
     TSR_ALLOC_ZERO(err, c->parts, n);
     TSR_ALLOC_ZERO(err, c->group, n);
+    TSR_ALLOC_ZERO(err, c->shared, n);
+    TSR_ALLOC_ZERO(err, c->inputs, n);
     for (int k = 0; k < n; k++) {
         TSR_ALLOC(err, c->members[k].denoised, c->count);
         TSR_ALLOC(err, c->members[k].uncond, c->count);
@@ -85,6 +89,8 @@ void tsr__canvas_free(tsr__canvas *c) {
     free(c->requests);
     free(c->parts);
     free(c->group);
+    free(c->shared);
+    free(c->inputs);
     free(c);
 }
 
@@ -205,28 +211,49 @@ static int gather(tsr__canvas *c, float *sigma) {
     return n;
 }
 
-/* All members of the group see the same canvas at an intermediate sigma: its blend, where any of them has weight. */
-static tsr_status share_canvas(tsr__canvas *c, int n, float sigma, tsr_error *err) {
+/* Members whose latents hold the same fresh noise, or none: a solver that adds none would take a neighbour's noise for its
+ * own slope. */
+static int same_noise(const tsr__blend_part *a, const tsr__blend_part *b) {
+    int has = a->noise.noise != NULL;
+    return has == (b->noise.noise != NULL) && (!has || a->noise.key == b->noise.key);
+}
+
+/* Blends the n parts and gives the blend to all of them, where any of them has weight. */
+static tsr_status blend_group(tsr__canvas *c, tsr__blend_part *parts, float *const *inputs, int n, float sigma,
+                              tsr_error *err) {
     tsr_status status = TSR_OK;
     int equal = 1;
-    for (int i = 0; i < n; i++) {
-        member *m = &c->members[c->group[i]];
-        tsr__blend_part *part = &c->parts[i];
-        part->values = tsr_solver_pending(m->solver).x;
-        part->weights = m->weights;
-        part->noise = tsr_solver_noise_part(m->solver);
-        equal = equal && memcmp(part->values, c->parts[0].values, c->count * sizeof(float)) == 0;
-    }
+    for (int i = 1; i < n && equal; i++) equal = memcmp(inputs[i], inputs[0], c->count * sizeof(float)) == 0;
     if (equal) return TSR_OK;
-    TSR_TRY(tsr__blend(c->blended, c->parts, n, sigma, c->count, c->plane, err));
+    TSR_TRY(tsr__blend(c->blended, parts, n, sigma, c->count, c->plane, err));
     for (size_t p = 0; p < c->plane; p++) {
         float sum = 0.0f;
-        for (int i = 0; i < n; i++) sum += c->parts[i].weights[p];
+        for (int i = 0; i < n; i++) sum += parts[i].weights[p];
         if (sum <= 0.0f) continue;
-        for (int i = 0; i < n; i++) {
-            float *x = tsr_solver_pending(c->members[c->group[i]].solver).x;
-            for (size_t at = p; at < c->count; at += c->plane) x[at] = c->blended[at];
+        for (int i = 0; i < n; i++)
+            for (size_t at = p; at < c->count; at += c->plane) inputs[i][at] = c->blended[at];
+    }
+done:
+    return status;
+}
+
+/* Members that wait at one sigma see one canvas there: the blend of their latents. */
+static tsr_status share_canvas(tsr__canvas *c, int n, float sigma, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (int i = 0; i < n; i++) c->shared[i] = 0;
+    for (int i = 0; i < n; i++) {
+        int m = 0;
+        if (c->shared[i]) continue;
+        for (int j = i; j < n; j++) {
+            member *other = &c->members[c->group[j]];
+            float *x = tsr_solver_pending(other->solver).x;
+            tsr__blend_part part = { x, other->weights, tsr_solver_noise_part(other->solver) };
+            if (c->shared[j] || (m > 0 && !same_noise(&c->parts[0], &part))) continue;
+            c->shared[j] = 1;
+            c->inputs[m] = x;
+            c->parts[m++] = part;
         }
+        TSR_TRY(blend_group(c, c->parts, c->inputs, m, sigma, err));
     }
 done:
     return status;
