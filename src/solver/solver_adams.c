@@ -31,6 +31,29 @@ static void true_steps(const tsr_solver *s, int order, double *c) {
     }
 }
 
+/* iPNDM-v as its authors published it: Newton's form of the integrals above, but with slips in the weights of the second and
+ * third differences that every picture made with it contains. h1, h2, h3 are the steps before h. */
+static void published_steps(const tsr_solver *s, int order, double *c) {
+    if (order < 3) {
+        true_steps(s, order, c);
+        return;
+    }
+    double h = tsr__sigma_next(s) - tsr__sigma(s), h1 = tsr__sigma(s) - tsr__sigma_back(s, 1);
+    double h2 = tsr__sigma_back(s, 1) - tsr__sigma_back(s, 2), q = h1 / h2;
+    double first = 0.5 * h / h1, second = 0.5 * (1 - h * h / (3 * h1 * (h1 + h2)));
+    c[0] = h * (1 + first + second);
+    c[1] = -h * (first + (1 + q) * second);
+    c[2] = h * q * second;
+    if (order < 4) return;
+    double h3 = tsr__sigma_back(s, 2) - tsr__sigma_back(s, 3), p = h1 * (h1 + h2) / (h2 * (h2 + h3));
+    double bend = 0.5 * (1 - h / (3 * (h + h1))) + (1 - h / (2 * (h + h1))) * h / (6 * (h + h1 + h2));
+    double third = bend * h * (h + h1) * (h + h1 + h2) / (h1 * (h1 + h2) * (h1 + h2 + h3));
+    c[0] += h * third;
+    c[1] -= h * (1 + q + p) * third;
+    c[2] += h * (q + p * (1 + h2 / h3)) * third;
+    c[3] = -h * p * q * third;
+}
+
 static void equal_steps(const tsr_solver *s, int order, double *c) {
     static const double table[MAX_ORDER][MAX_ORDER] = { { 1 },
                                                         { 3.0 / 2, -1.0 / 2 },
@@ -70,7 +93,7 @@ static void vp_steps(const tsr_solver *s, int order, double *c) {
 }
 
 tsr_status tsr__advance_adams(tsr_solver *s, tsr_error *err) {
-    double c[MAX_ORDER], sigma = tsr__sigma(s), next = tsr__sigma_next(s);
+    double c[MAX_ORDER] = { 0 }, sigma = tsr__sigma(s), next = tsr__sigma_next(s);
     int kind = s->kind->variant, largest = kind == TSR__ADAMS_DEIS ? DEIS_ORDER : MAX_ORDER;
     int order = s->step + 1 < largest ? s->step + 1 : largest;
     (void)err;
@@ -81,6 +104,7 @@ tsr_status tsr__advance_adams(tsr_solver *s, tsr_error *err) {
     }
     if (kind == TSR__ADAMS_IPNDM) equal_steps(s, order, c);
     else if (kind == TSR__ADAMS_DEIS && order > 1) vp_steps(s, order, c);
+    else if (kind == TSR__ADAMS_IPNDM_V) published_steps(s, order, c);
     else true_steps(s, order, c);
     TSR__COMBINE(s, slope, { 1 / sigma, s->latent }, { -1 / sigma, s->answer });
     tsr__term terms[MAX_ORDER + 1] = { { 1.0, s->latent }, { c[0], slope } };

@@ -3,7 +3,8 @@
  *
  * Source: Lu et al. 2022a, DPM-Solver-1, -2, -3 in t = -log sigma; k-diffusion's controller and constants. In terms of the
  * sigma ratio, sigma_next (e^h - 1) = sigma - sigma_next. Both kinds end at a positive sigma.
- * history[0]: the noise prediction at the step's start; [1]: at the first inner point; [2]: the last low-order result. */
+ * Times and weights are float32 as in the reference: dpm_adaptive's steps hang on the last bits of small differences.
+ * history[0]: the noise prediction at the step's start; [1]: its change to the first inner point; [2]: the last low-order result. */
 #include <limits.h>
 #include <math.h>
 
@@ -17,37 +18,43 @@ static double last_positive(const tsr_solver *s) {
 
 /* out = (x - answer) / sigma. */
 static void noise_prediction(tsr_solver *s, float *out, const float *x) {
-    double sigma = s->query_sigma;
-    TSR__COMBINE(s, out, { 1 / sigma, x }, { -1 / sigma, s->answer });
+    float sigma = s->query_sigma;
+    for (size_t i = 0; i < s->count; i++) out[i] = (x[i] - s->answer[i]) / sigma;
+}
+
+/* out = the noise prediction at x, less that at the step's start. */
+static void noise_change(tsr_solver *s, float *out, const float *x) {
+    noise_prediction(s, out, x);
+    TSR__COMBINE(s, out, { 1.0, out }, { -1.0, s->history[0] });
 }
 
 /* e^h - 1 over h, less 1. */
-static double phi_2(double h) {
-    return expm1(h) / h - 1;
+static float phi_2(float h) {
+    return expm1f(h) / h - 1;
 }
 
 /* Asks for the first inner point, a share r of the way t..t + h. */
-static void ask_first(tsr_solver *s, double t, double h, double r) {
-    double sigma = exp(-(t + r * h));
+static void ask_first(tsr_solver *s, float t, float h, float r) {
+    float sigma = expf(-(t + r * h));
     noise_prediction(s, s->history[0], s->latent);
-    TSR__COMBINE(s, s->middle, { 1.0, s->latent }, { -sigma * expm1(r * h), s->history[0] });
+    TSR__COMBINE(s, s->middle, { 1.0, s->latent }, { -sigma * expm1f(r * h), s->history[0] });
     tsr__ask(s, sigma);
 }
 
 /* Asks for the inner point at 2/3, after the one at 1/3. */
-static void ask_second(tsr_solver *s, double t, double h, float *first) {
-    const double r = 2.0 / 3;
-    double sigma = exp(-(t + r * h)), bend = -sigma * 2 * phi_2(r * h);
-    noise_prediction(s, first, s->middle);
-    TSR__COMBINE(s, s->middle, { 1.0, s->latent }, { -sigma * expm1(r * h) - bend, s->history[0] }, { bend, first });
+static void ask_second(tsr_solver *s, float t, float h, float *first) {
+    const float r = 2.0f / 3;
+    float sigma = expf(-(t + r * h)), bend = -sigma * 2 * phi_2(r * h);
+    noise_change(s, first, s->middle);
+    TSR__COMBINE(s, s->middle, { 1.0, s->latent }, { -sigma * expm1f(r * h), s->history[0] }, { bend, first });
     tsr__ask(s, sigma);
 }
 
 /* latent = DPM-Solver-3's result; the answer at 2/3 has come. */
-static void finish_third(tsr_solver *s, double t, double h) {
-    double sigma = exp(-(t + h)), bend = -sigma * 1.5 * phi_2(h);
-    noise_prediction(s, s->middle, s->middle);
-    TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { -sigma * expm1(h) - bend, s->history[0] }, { bend, s->middle });
+static void finish_third(tsr_solver *s, float t, float h) {
+    float sigma = expf(-(t + h)), bend = -sigma * 1.5f * phi_2(h);
+    noise_change(s, s->middle, s->middle);
+    TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { -sigma * expm1f(h), s->history[0] }, { bend, s->middle });
 }
 
 /* scalars: first t, length of a step. Orders: 3, 3, ..., and what is left of the evaluations. */
@@ -67,26 +74,27 @@ static int fast_order(const tsr_solver *s) {
 }
 
 tsr_status tsr__advance_dpm_fast(tsr_solver *s, tsr_error *err) {
-    double h = s->scalars[1], t = s->scalars[0] + s->step * h, next = exp(-(t + h));
+    double start = s->scalars[0] + s->step * s->scalars[1], end = start + s->scalars[1];
+    float t = (float)start, h = (float)end - t, next = expf(-(float)end);
     int order = fast_order(s);
     (void)err;
     if (s->stage == 0 && order > 1) {
-        ask_first(s, t, h, order == 2 ? 0.5 : 1.0 / 3);
+        ask_first(s, t, h, order == 2 ? 0.5f : 1.0f / 3);
         return TSR_OK;
     }
     if (order == 1) {
         noise_prediction(s, s->history[0], s->latent);
-        TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { -next * expm1(h), s->history[0] });
+        TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { -next * expm1f(h), s->history[0] });
     } else if (order == 2) {
         noise_prediction(s, s->middle, s->middle);
-        TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { -next * expm1(h), s->middle });
+        TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { -next * expm1f(h), s->middle });
     } else if (s->stage == 1) {
         ask_second(s, t, h, s->history[1]);
         return TSR_OK;
     } else {
         finish_third(s, t, h);
     }
-    s->latent_sigma = (float)next;
+    s->latent_sigma = next;
     return TSR_OK;
 }
 
@@ -96,8 +104,8 @@ static const double relative_tolerance = 0.05, absolute_tolerance = 0.0078, firs
 
 tsr_status tsr__plan_dpm_adaptive(tsr_solver *s, tsr_error *err) {
     (void)err;
-    s->scalars[AT_T] = -log(s->sigmas[0]);
-    s->scalars[AT_END] = -log(last_positive(s));
+    s->scalars[AT_T] = -logf(s->sigmas[0]);
+    s->scalars[AT_END] = -logf((float)last_positive(s));
     s->scalars[AT_H] = first_h;
     s->n_steps = s->scalars[AT_T] < s->scalars[AT_END] - 1e-5 ? INT32_MAX : 0;
     return TSR_OK;
@@ -129,20 +137,20 @@ static void start_again(tsr_solver *s) {
 }
 
 tsr_status tsr__advance_dpm_adaptive(tsr_solver *s, tsr_error *err) {
-    double t = s->scalars[AT_T], end = s->scalars[AT_END];
-    double t_next = t + s->scalars[AT_H] < end ? t + s->scalars[AT_H] : end, h = t_next - t, next = exp(-t_next);
+    float t = (float)s->scalars[AT_T], end = (float)s->scalars[AT_END], proposed = t + (float)s->scalars[AT_H];
+    float t_next = proposed < end ? proposed : end, h = t_next - t, next = expf(-t_next);
     float *low = s->middle, *high = s->answer;
     (void)err;
     if (s->stage == 0) {
         if (s->step == 0) tsr__copy(s, s->history[2], s->latent);
-        ask_first(s, t, h, 1.0 / 3);
+        ask_first(s, t, h, 1.0f / 3);
     } else if (s->stage == 1) {
         ask_second(s, t, h, s->history[1]);
     } else {
-        double bend = -next * 1.5 * expm1(h), bend_3 = -next * 1.5 * phi_2(h);
-        noise_prediction(s, s->answer, s->middle);
-        TSR__COMBINE(s, low, { 1.0, s->latent }, { -next * expm1(h) - bend, s->history[0] }, { bend, s->history[1] });
-        TSR__COMBINE(s, high, { 1.0, s->latent }, { -next * expm1(h) - bend_3, s->history[0] }, { bend_3, s->answer });
+        float bend = -next * 1.5f * expm1f(h), bend_3 = -next * 1.5f * phi_2(h);
+        noise_change(s, s->answer, s->middle);
+        TSR__COMBINE(s, low, { 1.0, s->latent }, { -next * expm1f(h), s->history[0] }, { bend, s->history[1] });
+        TSR__COMBINE(s, high, { 1.0, s->latent }, { -next * expm1f(h), s->history[0] }, { bend_3, s->answer });
         if (!propose(s, scaled_error(s, low, high, s->history[2]))) {
             start_again(s);
             return TSR_OK;
@@ -150,7 +158,7 @@ tsr_status tsr__advance_dpm_adaptive(tsr_solver *s, tsr_error *err) {
         tsr__copy(s, s->history[2], low);
         tsr__copy(s, s->latent, high);
         s->scalars[AT_T] = t_next;
-        s->latent_sigma = (float)next;
+        s->latent_sigma = next;
         if (!(t_next < end - 1e-5)) s->n_steps = s->step + 1;
     }
     return TSR_OK;

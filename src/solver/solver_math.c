@@ -36,13 +36,14 @@ void tsr__euler_move(tsr_solver *s, const float *denoised, double sigma, double 
     TSR__COMBINE(s, s->latent, { ratio, s->latent }, { 1.0 - ratio, denoised });
 }
 
-/* k-diffusion's get_ancestral_step. */
+/* k-diffusion's get_ancestral_step, in float32 as there: a large move leaves `down` few digits, and then they matter. */
 void tsr__ancestral(double from, double to, double eta, double *down, double *up) {
-    double room = to * to * (from * from - to * to) / (from * from);
-    double full = eta * sqrt(room > 0 ? room : 0);
-    *up = full < to ? full : to;
-    double rest = to * to - *up * *up;
-    *down = sqrt(rest > 0 ? rest : 0);
+    float f = (float)from, t = (float)to;
+    float room = t * t * (f * f - t * t) / (f * f);
+    float full = (float)eta * sqrtf(room > 0 ? room : 0);
+    float most = full < t ? full : t, rest = t * t - most * most;
+    *up = most;
+    *down = sqrtf(rest > 0 ? rest : 0);
 }
 
 void tsr__solve(double *a, double *b, int n) {
