@@ -1,20 +1,22 @@
 /* nn/nn.c - contexts, tensors, conversions and weights: the front of the operations that are not layers.
  *
  * Checks what callers pass; knows no back end but through the table. */
+#include "nn/nn_priv.h"
+#include "nn/nn_profile.h"
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include "nn/nn_priv.h"
-#include "nn/nn_profile.h"
 
 enum { MAX_SIDE = 1 << 24 };
 
-int tsr__nn_has_bf16(void) { return tsr__kernels_bf16_or_null() != NULL; }
+int tsr__nn_has_bf16(void) {
+    return tsr__kernels_bf16_or_null() != NULL;
+}
 
 tsr_status tsr__nn_new(tsr__nn **out, const tsr__nn_options *options, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__nn   *nn = NULL;
+    tsr__nn *nn = NULL;
     *out = NULL;
     if (options->threads < 0 || options->threads > 1024)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%d threads: use 1 to 1024, or 0 for all", options->threads);
@@ -43,12 +45,24 @@ void tsr__nn_free(tsr__nn *nn) {
     free(nn);
 }
 
-tsr__precision tsr__nn_precision(const tsr__nn *nn) { return nn->precision; }
-size_t         tsr__nn_peak_bytes(const tsr__nn *nn) { return nn->pool.peak; }
-size_t         tsr__nn_weight_bytes(const tsr__nn *nn) { return nn->weight_bytes; }
-void           tsr__nn_trim(tsr__nn *nn) { tsr__pool_trim(&nn->pool); }
-const char    *tsr__nn_isa(const tsr__nn *nn) { return nn->kernels[nn->precision]->name; }
-int            tsr__nn_threads(const tsr__nn *nn) { return nn->threads; }
+tsr__precision tsr__nn_precision(const tsr__nn *nn) {
+    return nn->precision;
+}
+size_t tsr__nn_peak_bytes(const tsr__nn *nn) {
+    return nn->pool.peak;
+}
+size_t tsr__nn_weight_bytes(const tsr__nn *nn) {
+    return nn->weight_bytes;
+}
+void tsr__nn_trim(tsr__nn *nn) {
+    tsr__pool_trim(&nn->pool);
+}
+const char *tsr__nn_isa(const tsr__nn *nn) {
+    return nn->kernels[nn->precision]->name;
+}
+int tsr__nn_threads(const tsr__nn *nn) {
+    return nn->threads;
+}
 
 tsr_status tsr__nn_tensor_typed(tsr__nn *nn, tsr__tensor *out, int n, int h, int w, int c, tsr__precision type,
                                 tsr_error *err) {
@@ -59,7 +73,7 @@ tsr_status tsr__nn_tensor_typed(tsr__nn *nn, tsr__tensor *out, int n, int h, int
     if (rows > SIZE_MAX / 64 / ((size_t)w * (size_t)c))
         return tsr__fail(err, TSR_NO_MEMORY, "tensor of [%d, %d, %d, %d] is too large", n, h, w, c);
     size_t bytes = rows * (size_t)w * (size_t)c * tsr__type_size(type);
-    void  *data = tsr__pool_take(&nn->pool, bytes);
+    void *data = tsr__pool_take(&nn->pool, bytes);
     if (!data) return tsr__fail(err, TSR_NO_MEMORY, "out of memory for a tensor of [%d, %d, %d, %d]", n, h, w, c);
     *out = (tsr__tensor){ data, n, h, w, c, (int)type };
     return TSR_OK;
@@ -113,7 +127,8 @@ static tsr_status new_weight(tsr__nn *nn, tsr__nn_weight **out, const tsr__weigh
     *out = NULL;
     if (spec->out_c < 1 || spec->in_c < 1 || spec->out_c > MAX_SIDE || spec->in_c > MAX_SIDE || spec->k < 0 ||
         spec->k > 64 || !spec->fill)
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "weight of [%d, %d, %d, %d]", spec->out_c, spec->in_c, spec->k, spec->k);
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "weight of [%d, %d, %d, %d]", spec->out_c, spec->in_c, spec->k,
+                         spec->k);
     return nn->backend->weight_new(nn, out, spec, err);
 }
 
@@ -141,7 +156,7 @@ void tsr__nn_weight_free(tsr__nn *nn, tsr__nn_weight *weight) {
 tsr_status tsr__nn_timestep_embedding(tsr__nn *nn, tsr__tensor *out, const float *timesteps, int n, int dim,
                                       tsr_error *err) {
     tsr_status status = TSR_OK;
-    float     *values = NULL;
+    float *values = NULL;
     memset(out, 0, sizeof *out);
     if (n < 1 || dim < 2 || dim % 2)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "timestep embedding of %d x %d: the size must be even", n, dim);

@@ -42,18 +42,18 @@ void tsr__nn_trim(tsr__nn *nn);
 
 /* Names for reports: the instruction set of the kernels by hand ("avx512_bf16", "avx2", ...), and the thread count. */
 const char *tsr__nn_isa(const tsr__nn *nn);
-int         tsr__nn_threads(const tsr__nn *nn);
+int tsr__nn_threads(const tsr__nn *nn);
 
 /* Time by kind of operation and shape since tsr__nn_profile_start (which also clears); rows are sorted, slowest first, and
  * stay valid until the next call on the context. work is floating-point operations, 0 where nothing is multiplied. */
 typedef struct tsr__nn_profile_row {
     const char *kind;
-    char        shape[72];
-    long        calls;
-    double      seconds, work;
+    char shape[72];
+    long calls;
+    double seconds, work;
 } tsr__nn_profile_row;
-tsr_status                 tsr__nn_profile_start(tsr__nn *nn, tsr_error *err);
-void                       tsr__nn_profile_stop(tsr__nn *nn);
+tsr_status tsr__nn_profile_start(tsr__nn *nn, tsr_error *err);
+void tsr__nn_profile_stop(tsr__nn *nn);
 const tsr__nn_profile_row *tsr__nn_profile_rows(tsr__nn *nn, int *count);
 
 /* --- tensors ------------------------------------------------------------------------------------------------------ */

@@ -1,7 +1,7 @@
 /* nn/nn_front.c - the layers: checks shapes, makes the result, measures, and calls the back end. */
-#include <string.h>
 #include "nn/nn_priv.h"
 #include "nn/nn_profile.h"
+#include <string.h>
 
 static tsr_status check_type(const tsr__nn *nn, const char *what, const tsr__tensor *x, tsr_error *err) {
     if (x->data && x->dtype == (int)nn->precision) return TSR_OK;
@@ -28,7 +28,7 @@ static tsr_status finish(tsr__nn *nn, tsr__tensor *out, tsr_status status) {
 
 tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
                           const tsr__tensor *residual, tsr_error *err) {
-    tsr_status              status = TSR_OK;
+    tsr_status status = TSR_OK;
     const tsr__weight_spec *spec = nn->backend->weight_spec(w);
     memset(out, 0, sizeof *out);
     TSR_TRY(check_type(nn, "linear", x, err));
@@ -48,7 +48,7 @@ done:
 
 tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
                           const float *channel_add, const tsr__tensor *residual, tsr_error *err) {
-    tsr_status              status = TSR_OK;
+    tsr_status status = TSR_OK;
     const tsr__weight_spec *spec = nn->backend->weight_spec(w);
     memset(out, 0, sizeof *out);
     TSR_TRY(check_type(nn, "convolution", x, err));
@@ -77,7 +77,7 @@ tsr_status tsr__nn_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "group norm: %d channels do not divide into %d groups", x->c, groups);
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, x->h, x->w, x->c, err));
     tsr__norm_call call = { groups, eps, gamma, beta, silu };
-    double         start = tsr__profile_start(nn);
+    double start = tsr__profile_start(nn);
     TSR_TRY(finish(nn, out, nn->backend->group_norm(nn, out, x, &call, err)));
     tsr__profile_stop(nn, start, "group_norm", 0, "%dx%dx%dx%d", x->n, x->h, x->w, x->c);
 done:
@@ -91,7 +91,7 @@ tsr_status tsr__nn_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *
     TSR_TRY(check_type(nn, "layer norm", x, err));
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, x->h, x->w, x->c, err));
     tsr__norm_call call = { 0, eps, gamma, beta, 0 };
-    double         start = tsr__profile_start(nn);
+    double start = tsr__profile_start(nn);
     nn->backend->layer_norm(nn, out, x, &call);
     tsr__profile_stop(nn, start, "layer_norm", 0, "%dx%dx%dx%d", x->n, x->h, x->w, x->c);
 done:
@@ -124,10 +124,10 @@ tsr_status tsr__nn_attention(tsr__nn *nn, tsr__tensor *out, tsr__token_view q, t
     TSR_TRY(check_view(nn, &v, "value", n, heads * head_dim, err));
     TSR_TRY(tsr__nn_tensor(nn, out, n, 1, q.tokens, heads * head_dim, err));
     tsr__attention_call call = { out, q, k, v, n, heads, head_dim, mask, causal };
-    double              start = tsr__profile_start(nn);
+    double start = tsr__profile_start(nn);
     TSR_TRY(finish(nn, out, nn->backend->attention(nn, &call, err)));
-    tsr__profile_stop(nn, start, "attention", 4.0 * n * heads * q.tokens * k.tokens * head_dim, "%d x %d heads, %d x %d, d %d",
-                      n, heads, q.tokens, k.tokens, head_dim);
+    tsr__profile_stop(nn, start, "attention", 4.0 * n * heads * q.tokens * k.tokens * head_dim,
+                      "%d x %d heads, %d x %d, d %d", n, heads, q.tokens, k.tokens, head_dim);
 done:
     return status;
 }

@@ -3,15 +3,15 @@
  * A freed block waits in a list sorted by size and serves the next request that fills at least half of it, so that a
  * network's second layer already finds warm memory. Large blocks ask for huge pages. Idle memory is bounded: before
  * the pool grows, blocks that nobody uses and that are too small go back to the system. One thread at a time. */
+#include "nn/nn_priv.h"
 #include <stdlib.h>
 #include <sys/mman.h>
-#include "nn/nn_priv.h"
 
 enum { HEADER = 64, HUGE_PAGE = 2 << 20, IDLE_LIMIT = 64 << 20 };
 
 struct tsr__pool_block {
     tsr__pool_block *next;
-    size_t           size; /* of the data after the header */
+    size_t size; /* of the data after the header */
 };
 
 static void drop(tsr__pool *pool, tsr__pool_block *block) {
@@ -69,7 +69,7 @@ void *tsr__pool_take(tsr__pool *pool, size_t size) {
 
 void tsr__pool_give(tsr__pool *pool, void *data) {
     if (!data) return;
-    tsr__pool_block  *block = (tsr__pool_block *)(void *)((char *)data - HEADER);
+    tsr__pool_block *block = (tsr__pool_block *)(void *)((char *)data - HEADER);
     tsr__pool_block **at = &pool->free_list;
     while (*at && (*at)->size < block->size) at = &(*at)->next;
     block->next = *at;

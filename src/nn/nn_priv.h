@@ -4,46 +4,46 @@
 #ifndef TSR_NN_PRIV_H
 #define TSR_NN_PRIV_H
 
-#include <stdint.h>
 #include "core/check.h"
 #include "core/memory.h"
-#include "nn/nn.h"
 #include "nn/cpu/kernels.h"
+#include "nn/nn.h"
+#include <stdint.h>
 
 /* Activations: blocks are kept after use and reused for requests of about their size. */
 typedef struct tsr__pool_block tsr__pool_block;
 typedef struct tsr__pool {
     tsr__pool_block *free_list; /* sorted by size, ascending */
-    size_t           held;      /* bytes of every block, used or free */
-    size_t           idle;      /* bytes of blocks in the free list */
-    size_t           peak;      /* the highest held */
+    size_t held;                /* bytes of every block, used or free */
+    size_t idle;                /* bytes of blocks in the free list */
+    size_t peak;                /* the highest held */
 } tsr__pool;
 
 void *tsr__pool_take(tsr__pool *pool, size_t size); /* 64-byte aligned; NULL when memory is out */
-void  tsr__pool_give(tsr__pool *pool, void *data);  /* NULL is allowed */
-void  tsr__pool_trim(tsr__pool *pool);
+void tsr__pool_give(tsr__pool *pool, void *data);   /* NULL is allowed */
+void tsr__pool_trim(tsr__pool *pool);
 
 /* What a new weight is made of; k = 0 is a linear weight. */
 typedef struct tsr__weight_spec {
-    int          out_c, in_c, k, stride, pad_before, pad_after;
+    int out_c, in_c, k, stride, pad_before, pad_after;
     tsr__fill_fn fill;
-    void        *user;
+    void *user;
     const float *bias; /* NULL or out_c floats */
 } tsr__weight_spec;
 
 typedef struct tsr__attention_call {
-    tsr__tensor      *out;
-    tsr__token_view   q, k, v;
-    int               n, heads, head_dim;
-    const float      *mask;
-    int               causal;
+    tsr__tensor *out;
+    tsr__token_view q, k, v;
+    int n, heads, head_dim;
+    const float *mask;
+    int causal;
 } tsr__attention_call;
 
 typedef struct tsr__norm_call {
-    int          groups; /* group norm only */
-    float        eps;
+    int groups; /* group norm only */
+    float eps;
     const float *gamma, *beta;
-    int          silu; /* group norm only */
+    int silu; /* group norm only */
 } tsr__norm_call;
 
 /* One row per back end. `out` tensors are allocated and have the right shape; shapes and types were checked. */
@@ -79,36 +79,40 @@ extern const tsr__nn_backend tsr__nn_onednn;
 typedef struct tsr__profile tsr__profile;
 
 struct tsr__nn {
-    tsr__precision         precision;
-    int                    threads;
-    const tsr__kernels    *kernels[2]; /* by tensor type; [TSR__BF16] is NULL where the CPU lacks it */
+    tsr__precision precision;
+    int threads;
+    const tsr__kernels *kernels[2]; /* by tensor type; [TSR__BF16] is NULL where the CPU lacks it */
     const tsr__nn_backend *backend;
-    void                  *state; /* the back end's own */
-    tsr__pool              pool;
-    size_t                 weight_bytes;
-    tsr__profile          *profile; /* NULL: not measuring */
+    void *state; /* the back end's own */
+    tsr__pool pool;
+    size_t weight_bytes;
+    tsr__profile *profile; /* NULL: not measuring */
 };
 
-static inline size_t tsr__type_size(int dtype) { return dtype == TSR__BF16 ? 2 : 4; }
+static inline size_t tsr__type_size(int dtype) {
+    return dtype == TSR__BF16 ? 2 : 4;
+}
 static inline size_t tsr__tensor_count(const tsr__tensor *x) {
     return (size_t)x->n * (size_t)x->h * (size_t)x->w * (size_t)x->c;
 }
-static inline size_t tsr__tensor_rows(const tsr__tensor *x) { return (size_t)x->n * (size_t)x->h * (size_t)x->w; }
+static inline size_t tsr__tensor_rows(const tsr__tensor *x) {
+    return (size_t)x->n * (size_t)x->h * (size_t)x->w;
+}
 
 /* --- cpu/: operations by hand, shared by every back end that computes on the CPU ----------------------------------- */
 tsr_status tsr__cpu_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call,
                                tsr_error *err);
-void       tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call);
+void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call);
 tsr_status tsr__cpu_attention(tsr__nn *nn, const tsr__attention_call *call, tsr_error *err);
-void       tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
-void       tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
-void       tsr__cpu_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
-void       tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
-void       tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
-int        tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x);
-void       tsr__cpu_from_nchw(tsr__nn *nn, tsr__tensor *out, const float *nchw);
-void       tsr__cpu_to_nchw(tsr__nn *nn, float *nchw, const tsr__tensor *x);
-void       tsr__cpu_from_rows(tsr__nn *nn, tsr__tensor *out, const float *rows);
-void       tsr__cpu_to_rows(tsr__nn *nn, float *rows, const tsr__tensor *x);
+void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
+void tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
+void tsr__cpu_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
+void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
+void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
+int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x);
+void tsr__cpu_from_nchw(tsr__nn *nn, tsr__tensor *out, const float *nchw);
+void tsr__cpu_to_nchw(tsr__nn *nn, float *nchw, const tsr__tensor *x);
+void tsr__cpu_from_rows(tsr__nn *nn, tsr__tensor *out, const float *rows);
+void tsr__cpu_to_rows(tsr__nn *nn, float *rows, const tsr__tensor *x);
 
 #endif /* TSR_NN_PRIV_H */

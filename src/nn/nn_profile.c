@@ -10,7 +10,7 @@ enum { MAX_ROWS = 512 };
 
 struct tsr__profile {
     tsr__nn_profile_row rows[MAX_ROWS];
-    int                 count;
+    int count;
 };
 
 static double now(void) {
@@ -45,14 +45,16 @@ const tsr__nn_profile_row *tsr__nn_profile_rows(tsr__nn *nn, int *count) {
     return nn->profile->rows;
 }
 
-double tsr__profile_start(const tsr__nn *nn) { return nn->profile ? now() : 0; }
+double tsr__profile_start(const tsr__nn *nn) {
+    return nn->profile ? now() : 0;
+}
 
 void tsr__profile_stop(tsr__nn *nn, double start, const char *kind, double work, const char *shape, ...) {
     if (!nn->profile) return;
-    double        seconds = now() - start;
+    double seconds = now() - start;
     tsr__profile *profile = nn->profile;
-    char          text[sizeof profile->rows[0].shape];
-    va_list       args;
+    char text[sizeof profile->rows[0].shape];
+    va_list args;
     va_start(args, shape);
     vsnprintf(text, sizeof text, shape, args);
     va_end(args);
@@ -72,4 +74,6 @@ void tsr__profile_stop(tsr__nn *nn, double start, const char *kind, double work,
     profile->rows[i].work += work;
 }
 
-void tsr__profile_free(tsr__profile *profile) { free(profile); }
+void tsr__profile_free(tsr__profile *profile) {
+    free(profile);
+}

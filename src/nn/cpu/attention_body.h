@@ -10,9 +10,15 @@
 
 enum { BLOCK_ROWS = 32, KEY_BLOCK = 384 };
 
-static inline size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
-static inline size_t dim_units(int dim) { return ((size_t)dim + PAIR - 1) / PAIR; }
-static inline size_t key_units(int keys) { return ((size_t)keys + PAIR - 1) / PAIR; }
+static inline size_t round_up(size_t x, size_t to) {
+    return (x + to - 1) / to * to;
+}
+static inline size_t dim_units(int dim) {
+    return ((size_t)dim + PAIR - 1) / PAIR;
+}
+static inline size_t key_units(int keys) {
+    return ((size_t)keys + PAIR - 1) / PAIR;
+}
 
 static size_t packed_k_size(int keys, int dim) {
     return round_up(round_up((size_t)keys, VL) * dim_units(dim) * sizeof(unit), 64);
@@ -38,7 +44,7 @@ static void pack_k(void *packed, const void *k, size_t stride, int keys, int dim
     memset(packed, 0, packed_k_size(keys, dim));
     for (size_t at = 0, nv; at < vectors; at += nv) {
         nv = key_panel_width(at, vectors);
-        elem  *panel = (elem *)packed + at * VL * units * PAIR;
+        elem *panel = (elem *)packed + at * VL * units * PAIR;
         size_t first = at * VL, count = nv * VL < (size_t)keys - first ? nv * VL : (size_t)keys - first;
         for (size_t j = 0; j < count; j++) {
             const elem *row = (const elem *)k + (first + j) * stride;
@@ -52,11 +58,11 @@ static void pack_v(void *packed, const void *v, size_t stride, int keys, int dim
     memset(packed, 0, packed_v_size(keys, dim));
     for (size_t at = 0, nv; at < vectors; at += nv) {
         nv = panel_width(at, vectors);
-        elem  *panel = (elem *)packed + at * VL * units * PAIR;
+        elem *panel = (elem *)packed + at * VL * units * PAIR;
         size_t first = at * VL, count = nv * VL < (size_t)dim - first ? nv * VL : (size_t)dim - first;
         for (size_t j = 0; j < (size_t)keys; j++) {
             const elem *row = (const elem *)v + j * stride + first;
-            elem       *to = panel + j / PAIR * nv * VL * PAIR + j % PAIR;
+            elem *to = panel + j / PAIR * nv * VL * PAIR + j % PAIR;
             for (size_t i = 0; i < count; i++) to[i * PAIR] = row[i];
         }
     }
@@ -88,7 +94,7 @@ static void panel_product(size_t nv, size_t rows, const unit *a, size_t lda, con
                           size_t ldc, int add_to) {
     for (size_t row = 0; row < rows; row += MR) {
         const unit *from = a + row * lda;
-        float      *to = c + row * ldc;
+        float *to = c + row * ldc;
         switch (nv) {
         case 1: tile(1, from, lda, b, depth, to, ldc, add_to); break;
         case 2: tile(2, from, lda, b, depth, to, ldc, add_to); break;
@@ -99,17 +105,19 @@ static void panel_product(size_t nv, size_t rows, const unit *a, size_t lda, con
 
 /* A thread's scratch memory for one block. */
 typedef struct workspace {
-    unit  *q;       /* [BLOCK_ROWS, dim_units] */
-    float *scores;  /* [BLOCK_ROWS, KEY_BLOCK] */
-    unit  *weights; /* [BLOCK_ROWS, KEY_BLOCK / PAIR] */
-    float *sum_pv;  /* [BLOCK_ROWS, dim rounded up] */
+    unit *q;       /* [BLOCK_ROWS, dim_units] */
+    float *scores; /* [BLOCK_ROWS, KEY_BLOCK] */
+    unit *weights; /* [BLOCK_ROWS, KEY_BLOCK / PAIR] */
+    float *sum_pv; /* [BLOCK_ROWS, dim rounded up] */
     float *top, *sum;
 } workspace;
 
 static size_t lay_out(workspace *w, char *base, int dim) {
-    size_t at = 0, sizes[] = { BLOCK_ROWS * dim_units(dim) * sizeof(unit), (size_t)BLOCK_ROWS * KEY_BLOCK * sizeof(float),
+    size_t at = 0, sizes[] = { BLOCK_ROWS * dim_units(dim) * sizeof(unit),
+                               (size_t)BLOCK_ROWS * KEY_BLOCK * sizeof(float),
                                (size_t)BLOCK_ROWS * KEY_BLOCK * sizeof(elem),
-                               BLOCK_ROWS * round_up((size_t)dim, VL) * sizeof(float), BLOCK_ROWS * sizeof(float),
+                               BLOCK_ROWS * round_up((size_t)dim, VL) * sizeof(float),
+                               BLOCK_ROWS * sizeof(float),
                                BLOCK_ROWS * sizeof(float) };
     size_t starts[6];
     for (int i = 0; i < 6; i++) {
@@ -152,9 +160,9 @@ static void add_mask(float *scores, const float *mask, size_t count, float scale
  * the row has gathered so far. */
 static void softmax_row(workspace *w, size_t row, size_t seen, size_t padded, float scale, size_t width) {
     const float *s = w->scores + row * KEY_BLOCK;
-    elem        *p = (elem *)(void *)(w->weights + row * (KEY_BLOCK / PAIR));
-    vf           most = v_set(-INFINITY), factor = v_set(scale);
-    size_t       full = seen / VL * VL;
+    elem *p = (elem *)(void *)(w->weights + row * (KEY_BLOCK / PAIR));
+    vf most = v_set(-INFINITY), factor = v_set(scale);
+    size_t full = seen / VL * VL;
     for (size_t i = 0; i < full; i += VL) most = v_max(most, v_load(s + i));
     float top = v_top(most);
     for (size_t i = full; i < seen; i++) top = top > s[i] ? top : s[i];
@@ -201,7 +209,7 @@ static size_t seen_keys(const tsr__attention_block *block, size_t row, size_t fi
 static void key_block(const tsr__attention_block *block, workspace *w, size_t first, size_t count) {
     size_t units = dim_units(block->dim), width = round_up((size_t)block->dim, VL), rows = (size_t)block->rows;
     size_t padded = round_up(count, VL), vectors = ((size_t)block->keys + VL - 1) / VL, depth = key_units((int)count);
-    float  scale = block->scale * 1.44269504f;
+    float scale = block->scale * 1.44269504f;
     for (size_t at = first / VL, nv; at < (first + padded) / VL; at += nv) {
         nv = key_panel_width(at, vectors);
         panel_product(nv, rows, w->q, units, (const unit *)block->packed_k + at * VL * units, units,
@@ -222,20 +230,21 @@ static void key_block(const tsr__attention_block *block, workspace *w, size_t fi
 
 static void attention(const tsr__attention_block *block) {
     workspace w;
-    size_t    width = round_up((size_t)block->dim, VL), keys = (size_t)block->keys, dim = (size_t)block->dim;
+    size_t width = round_up((size_t)block->dim, VL), keys = (size_t)block->keys, dim = (size_t)block->dim;
     (void)lay_out(&w, block->scratch, block->dim);
     start_block(block, &w);
     if (block->causal_first >= 0 && (size_t)(block->causal_first + block->rows) < keys)
         keys = (size_t)(block->causal_first + block->rows);
     /* Rows that only fill the last tile keep zero weights. */
     size_t tiles = round_up((size_t)block->rows, MR);
-    for (size_t r = (size_t)block->rows; r < tiles; r++) memset(w.weights + r * (KEY_BLOCK / PAIR), 0, KEY_BLOCK * sizeof(elem));
+    for (size_t r = (size_t)block->rows; r < tiles; r++)
+        memset(w.weights + r * (KEY_BLOCK / PAIR), 0, KEY_BLOCK * sizeof(elem));
     for (size_t first = 0; first < keys; first += KEY_BLOCK)
         key_block(block, &w, first, keys - first < KEY_BLOCK ? keys - first : KEY_BLOCK);
     for (size_t r = 0; r < (size_t)block->rows; r++) {
-        elem        *to = (elem *)block->out + r * block->out_stride;
+        elem *to = (elem *)block->out + r * block->out_stride;
         const float *o = w.sum_pv + r * width;
-        vf           scale = v_set(w.sum[r] > 0.0f ? 1.0f / w.sum[r] : 0.0f);
+        vf scale = v_set(w.sum[r] > 0.0f ? 1.0f / w.sum[r] : 0.0f);
         EACH_VECTOR(dim, e_store(to + i, v_load(o + i) * scale), e_store_n(to + i, v_load(o + i) * scale, n));
     }
 }

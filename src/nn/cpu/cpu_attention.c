@@ -1,15 +1,15 @@
 /* nn/cpu/cpu_attention.c - splits attention into blocks of queries of one head and runs them on the context's threads.
  *
  * Keys and values are packed once a head. Which thread computes a block never changes its result. */
+#include "nn/nn_priv.h"
 #include <math.h>
 #include <omp.h>
-#include "nn/nn_priv.h"
 
 typedef struct plan {
     const tsr__attention_call *call;
-    const tsr__kernels        *kernels;
-    char                      *packed_k, *packed_v, *scratch;
-    size_t                     k_size, v_size, scratch_size, elem_size;
+    const tsr__kernels *kernels;
+    char *packed_k, *packed_v, *scratch;
+    size_t k_size, v_size, scratch_size, elem_size;
 } plan;
 
 /* Where the tokens of sample s, head j begin. */
@@ -21,7 +21,7 @@ static const char *view_start(const tsr__token_view *view, size_t elem_size, int
 
 static void pack_head(const plan *p, int index) {
     const tsr__attention_call *c = p->call;
-    int                        s = index / c->heads, j = index % c->heads;
+    int s = index / c->heads, j = index % c->heads;
     p->kernels->pack_k(p->packed_k + (size_t)index * p->k_size, view_start(&c->k, p->elem_size, s, j, c->head_dim),
                        (size_t)c->k.row_stride, c->k.tokens, c->head_dim);
     p->kernels->pack_v(p->packed_v + (size_t)index * p->v_size, view_start(&c->v, p->elem_size, s, j, c->head_dim),
@@ -30,11 +30,12 @@ static void pack_head(const plan *p, int index) {
 
 static void run_block(const plan *p, int head, int block_index) {
     const tsr__attention_call *c = p->call;
-    int                        s = head / c->heads, j = head % c->heads, first = block_index * p->kernels->block_rows;
-    size_t                     width = (size_t)c->heads * (size_t)c->head_dim;
+    int s = head / c->heads, j = head % c->heads, first = block_index * p->kernels->block_rows;
+    size_t width = (size_t)c->heads * (size_t)c->head_dim;
     size_t row = (size_t)s * (size_t)c->q.tokens + (size_t)first;
     tsr__attention_block b = {
-        .q = view_start(&c->q, p->elem_size, s, j, c->head_dim) + (size_t)first * (size_t)c->q.row_stride * p->elem_size,
+        .q =
+            view_start(&c->q, p->elem_size, s, j, c->head_dim) + (size_t)first * (size_t)c->q.row_stride * p->elem_size,
         .packed_k = p->packed_k + (size_t)head * p->k_size,
         .packed_v = p->packed_v + (size_t)head * p->v_size,
         .out = (char *)c->out->data + (row * width + (size_t)j * (size_t)c->head_dim) * p->elem_size,
@@ -53,11 +54,11 @@ static void run_block(const plan *p, int head, int block_index) {
 }
 
 tsr_status tsr__cpu_attention(tsr__nn *nn, const tsr__attention_call *call, tsr_error *err) {
-    tsr_status          status = TSR_OK;
+    tsr_status status = TSR_OK;
     const tsr__kernels *kernels = nn->kernels[call->out->dtype];
-    int                 heads = call->n * call->heads, threads = nn->threads;
-    int                 blocks = (call->q.tokens + kernels->block_rows - 1) / kernels->block_rows;
-    plan                p = { .call = call, .kernels = kernels, .elem_size = tsr__type_size(call->out->dtype) };
+    int heads = call->n * call->heads, threads = nn->threads;
+    int blocks = (call->q.tokens + kernels->block_rows - 1) / kernels->block_rows;
+    plan p = { .call = call, .kernels = kernels, .elem_size = tsr__type_size(call->out->dtype) };
     p.k_size = kernels->packed_k_size(call->k.tokens, call->head_dim);
     p.v_size = kernels->packed_v_size(call->k.tokens, call->head_dim);
     p.scratch_size = kernels->attention_scratch(call->k.tokens, call->head_dim);

@@ -1,7 +1,7 @@
 /* nn/cpu/cpu_detect.c - which kernels this CPU may run. Reads the environment's TSR_CPU; nothing else in the library does. */
+#include "nn/cpu/kernels.h"
 #include <stdlib.h>
 #include <string.h>
-#include "nn/cpu/kernels.h"
 
 #if defined(__x86_64__)
 static int level_of_cpu(void) {
@@ -17,9 +17,9 @@ static int level_of_cpu(void) {
 static int level(void) {
     static const struct {
         const char *name;
-        int         level;
+        int level;
     } names[] = { { "base", 0 }, { "avx2", 1 }, { "avx512", 2 } };
-    int         best = level_of_cpu();
+    int best = level_of_cpu();
     const char *asked = getenv("TSR_CPU");
     for (size_t i = 0; asked && i < sizeof names / sizeof *names; i++)
         if (!strcmp(asked, names[i].name) && names[i].level < best) return names[i].level;
@@ -34,8 +34,14 @@ const tsr__kernels *tsr__kernels_f32(void) {
     }
 }
 
-const tsr__kernels *tsr__kernels_bf16_or_null(void) { return level() == 3 ? &tsr__kernels_bf16 : NULL; }
+const tsr__kernels *tsr__kernels_bf16_or_null(void) {
+    return level() == 3 ? &tsr__kernels_bf16 : NULL;
+}
 #else
-const tsr__kernels *tsr__kernels_f32(void) { return &tsr__kernels_base; }
-const tsr__kernels *tsr__kernels_bf16_or_null(void) { return NULL; }
+const tsr__kernels *tsr__kernels_f32(void) {
+    return &tsr__kernels_base;
+}
+const tsr__kernels *tsr__kernels_bf16_or_null(void) {
+    return NULL;
+}
 #endif

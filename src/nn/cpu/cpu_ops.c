@@ -1,20 +1,28 @@
 /* nn/cpu/cpu_ops.c - norms, elementwise operations and layout changes: splits the work between the context's threads.
  *
  * Every split is by data, never by thread count where sums are involved: results do not depend on the threads. */
+#include "nn/nn_priv.h"
 #include <math.h>
 #include <string.h>
-#include "nn/nn_priv.h"
 
 enum { CHUNK = 16384 }; /* elements a task of an elementwise operation */
 
-static const tsr__kernels *kernels_of(const tsr__nn *nn, const tsr__tensor *x) { return nn->kernels[x->dtype]; }
+static const tsr__kernels *kernels_of(const tsr__nn *nn, const tsr__tensor *x) {
+    return nn->kernels[x->dtype];
+}
 
-static char *element(const tsr__tensor *x, size_t index) { return (char *)x->data + index * tsr__type_size(x->dtype); }
+static char *element(const tsr__tensor *x, size_t index) {
+    return (char *)x->data + index * tsr__type_size(x->dtype);
+}
 
 /* Rows a task, so that a task has about CHUNK elements. */
-static size_t rows_per_task(int c) { return (size_t)c >= CHUNK ? 1 : CHUNK / (size_t)c; }
+static size_t rows_per_task(int c) {
+    return (size_t)c >= CHUNK ? 1 : CHUNK / (size_t)c;
+}
 
-static size_t tasks_of(size_t count, size_t each) { return (count + each - 1) / each; }
+static size_t tasks_of(size_t count, size_t each) {
+    return (count + each - 1) / each;
+}
 
 static size_t task_size(size_t task, size_t each, size_t count) {
     return count - task * each < each ? count - task * each : each;
@@ -22,15 +30,15 @@ static size_t task_size(size_t task, size_t each, size_t count) {
 
 /* --- norms ------------------------------------------------------------------------------------------------------------ */
 /* Joins the chunks' means and squared distances (Chan et al.) in order, then the factors of every channel. */
-static void join_stats(const double *stats, size_t chunks, size_t each, size_t pixels, int c, const tsr__norm_call *call,
-                       float *means) {
-    int    width = c / call->groups;
+static void join_stats(const double *stats, size_t chunks, size_t each, size_t pixels, int c,
+                       const tsr__norm_call *call, float *means) {
+    int width = c / call->groups;
     float *scale = means + c, *shift = scale + c;
     for (int g = 0; g < call->groups; g++) {
         double count = 0, mean = 0, squares = 0;
         for (size_t i = 0; i < chunks; i++) {
             const double *s = stats + (i * (size_t)call->groups + (size_t)g) * 2;
-            double        more = (double)task_size(i, each, pixels) * width, delta = s[0] - mean;
+            double more = (double)task_size(i, each, pixels) * width, delta = s[0] - mean;
             squares += s[1] + delta * delta * count * more / (count + more);
             mean += delta * more / (count + more);
             count += more;
@@ -47,13 +55,13 @@ static void join_stats(const double *stats, size_t chunks, size_t each, size_t p
 
 tsr_status tsr__cpu_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call,
                                tsr_error *err) {
-    tsr_status          status = TSR_OK;
+    tsr_status status = TSR_OK;
     const tsr__kernels *kernels = kernels_of(nn, x);
     size_t pixels = (size_t)x->h * (size_t)x->w, c = (size_t)x->c, each = rows_per_task(x->c);
     size_t chunks = tasks_of(pixels, each), tasks = chunks * (size_t)x->n, groups = (size_t)call->groups;
     double *stats = tsr__pool_take(&nn->pool, tasks * groups * 2 * sizeof *stats);
-    float  *work = tsr__pool_take(&nn->pool, tasks * 2 * c * sizeof *work);
-    float  *factors = tsr__pool_take(&nn->pool, (size_t)x->n * 3 * c * sizeof *factors);
+    float *work = tsr__pool_take(&nn->pool, tasks * 2 * c * sizeof *work);
+    float *factors = tsr__pool_take(&nn->pool, (size_t)x->n * 3 * c * sizeof *factors);
     if (!stats || !work || !factors)
         TSR_FAIL(err, TSR_NO_MEMORY, "out of memory in group norm of [%d, %d, %d, %d]", x->n, x->h, x->w, x->c);
 #pragma omp parallel num_threads(nn->threads)
@@ -84,7 +92,7 @@ done:
 
 void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call) {
     const tsr__kernels *kernels = kernels_of(nn, x);
-    size_t              rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
+    size_t rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
 #pragma omp parallel for num_threads(nn->threads) schedule(static)
     for (size_t t = 0; t < tasks; t++) {
         size_t at = t * each * (size_t)x->c;
@@ -96,7 +104,7 @@ void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, co
 /* --- elementwise ------------------------------------------------------------------------------------------------------ */
 void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
-    size_t              rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
+    size_t rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
 #pragma omp parallel for num_threads(nn->threads) schedule(static)
     for (size_t t = 0; t < tasks; t++)
         kernels->geglu(element(out, t * each * (size_t)out->c), element(x, t * each * (size_t)x->c),
@@ -105,7 +113,7 @@ void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
 
 void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
-    size_t              count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK);
+    size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK);
 #pragma omp parallel for num_threads(nn->threads) schedule(static)
     for (size_t t = 0; t < tasks; t++)
         kernels->add(element(inout, t * CHUNK), element(x, t * CHUNK), task_size(t, CHUNK, count));
@@ -113,7 +121,7 @@ void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x) {
 
 void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act) {
     const tsr__kernels *kernels = kernels_of(nn, inout);
-    size_t              count = tsr__tensor_count(inout), tasks = tasks_of(count, CHUNK);
+    size_t count = tsr__tensor_count(inout), tasks = tasks_of(count, CHUNK);
     void (*function)(void *, size_t) = act == TSR__ACT_SILU         ? kernels->silu
                                        : act == TSR__ACT_GELU       ? kernels->gelu
                                        : act == TSR__ACT_QUICK_GELU ? kernels->quick_gelu
@@ -125,8 +133,8 @@ void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act) {
 
 int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
-    size_t              count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK);
-    int                 finite = 1;
+    size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK);
+    int finite = 1;
 #pragma omp parallel for num_threads(nn->threads) schedule(static) reduction(&& : finite)
     for (size_t t = 0; t < tasks; t++)
         finite = finite && kernels->is_finite(element(x, t * CHUNK), task_size(t, CHUNK, count));
@@ -140,7 +148,7 @@ void tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
 #pragma omp parallel for num_threads(nn->threads) schedule(static)
     for (size_t line = 0; line < lines; line++) {
         const char *in = (const char *)x->data + line * width * pixel;
-        char       *to = (char *)out->data + 2 * line * 2 * width * pixel;
+        char *to = (char *)out->data + 2 * line * 2 * width * pixel;
         for (size_t i = 0; i < width; i++) {
             memcpy(to + 2 * i * pixel, in + i * pixel, pixel);
             memcpy(to + (2 * i + 1) * pixel, in + i * pixel, pixel);
@@ -169,7 +177,7 @@ static void line_from_planes(const tsr__kernels *kernels, const tsr__tensor *out
     for (size_t x0 = 0; x0 < w; x0 += PIECE_W)
         for (size_t c0 = 0; c0 < c; c0 += PIECE_C) {
             size_t nx = w - x0 < PIECE_W ? w - x0 : PIECE_W, nc = c - c0 < PIECE_C ? c - c0 : PIECE_C;
-            float  piece[PIECE_W][PIECE_C];
+            float piece[PIECE_W][PIECE_C];
             for (size_t j = 0; j < nc; j++)
                 for (size_t i = 0; i < nx; i++) piece[i][j] = in[(c0 + j) * plane + x0 + i];
             for (size_t i = 0; i < nx; i++)
@@ -183,7 +191,7 @@ static void line_to_planes(const tsr__kernels *kernels, float *planes, const tsr
     for (size_t x0 = 0; x0 < w; x0 += PIECE_W)
         for (size_t c0 = 0; c0 < c; c0 += PIECE_C) {
             size_t nx = w - x0 < PIECE_W ? w - x0 : PIECE_W, nc = c - c0 < PIECE_C ? c - c0 : PIECE_C;
-            float  piece[PIECE_W][PIECE_C];
+            float piece[PIECE_W][PIECE_C];
             for (size_t i = 0; i < nx; i++) kernels->to_float(piece[i], element(x, (line * w + x0 + i) * c + c0), nc);
             for (size_t j = 0; j < nc; j++)
                 for (size_t i = 0; i < nx; i++) to[(c0 + j) * plane + x0 + i] = piece[i][j];
@@ -192,14 +200,14 @@ static void line_to_planes(const tsr__kernels *kernels, float *planes, const tsr
 
 void tsr__cpu_from_nchw(tsr__nn *nn, tsr__tensor *out, const float *nchw) {
     const tsr__kernels *kernels = kernels_of(nn, out);
-    size_t              lines = (size_t)out->n * (size_t)out->h;
+    size_t lines = (size_t)out->n * (size_t)out->h;
 #pragma omp parallel for num_threads(nn->threads) schedule(static)
     for (size_t line = 0; line < lines; line++) line_from_planes(kernels, out, nchw, line);
 }
 
 void tsr__cpu_to_nchw(tsr__nn *nn, float *nchw, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
-    size_t              lines = (size_t)x->n * (size_t)x->h;
+    size_t lines = (size_t)x->n * (size_t)x->h;
 #pragma omp parallel for num_threads(nn->threads) schedule(static)
     for (size_t line = 0; line < lines; line++) line_to_planes(kernels, nchw, x, line);
 }

@@ -10,15 +10,15 @@
 
 /* One block of queries of one head against all keys. Packed keys and values are made by pack_keys and pack_values. */
 typedef struct tsr__attention_block {
-    const void  *q; /* elements, first row of the block */
-    const void  *packed_k, *packed_v;
-    void        *out; /* elements, first row */
-    const float *mask; /* first row or NULL */
-    size_t       q_stride, out_stride, mask_stride; /* in elements */
-    int          rows, keys, dim;
-    int          causal_first; /* -1, or the index of the first query: it sees keys <= causal_first */
-    float        scale;
-    void        *scratch; /* attention_scratch(keys, dim) bytes, 64-byte aligned, one a thread */
+    const void *q; /* elements, first row of the block */
+    const void *packed_k, *packed_v;
+    void *out;                                /* elements, first row */
+    const float *mask;                        /* first row or NULL */
+    size_t q_stride, out_stride, mask_stride; /* in elements */
+    int rows, keys, dim;
+    int causal_first; /* -1, or the index of the first query: it sees keys <= causal_first */
+    float scale;
+    void *scratch; /* attention_scratch(keys, dim) bytes, 64-byte aligned, one a thread */
 } tsr__attention_block;
 
 typedef struct tsr__kernels {

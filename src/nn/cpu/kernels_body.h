@@ -2,17 +2,21 @@
  *
  * The including file has chosen vec_*.h (v_: vectors of VL floats) and elem_*.h (e_: elements in memory, read as
  * floats), and defines KERNELS (the table) and KERNELS_NAME. */
+#include "nn/cpu/kernels.h"
 #include <math.h>
 #include <stddef.h>
-#include "nn/cpu/kernels.h"
 
 /* Runs BODY on full vectors and once more on a short one: `i` is the index, `n` how many elements. */
 #define EACH_VECTOR(count, FULL, SHORT)                                                                                \
     do {                                                                                                               \
         size_t i = 0;                                                                                                  \
-        for (; i + VL <= (count); i += VL) { FULL; }                                                                   \
+        for (; i + VL <= (count); i += VL) {                                                                           \
+            FULL;                                                                                                      \
+        }                                                                                                              \
         size_t n = (count)-i;                                                                                          \
-        if (n) { SHORT; }                                                                                              \
+        if (n) {                                                                                                       \
+            SHORT;                                                                                                     \
+        }                                                                                                              \
     } while (0)
 
 static inline vf f_load_n(const float *p, size_t n) {
@@ -53,7 +57,9 @@ static inline vf v_exp(vf x) {
     return p * v_shift_exponent(rounded);
 }
 
-static inline vf v_swish(vf x, float alpha) { return x / (v_set(1.0f) + v_exp(x * v_set(-alpha))); }
+static inline vf v_swish(vf x, float alpha) {
+    return x / (v_set(1.0f) + v_exp(x * v_set(-alpha)));
+}
 
 /* erf by Abramowitz and Stegun 7.1.26, absolute error 1.5e-7. */
 static inline vf v_erf(vf x) {
@@ -87,7 +93,7 @@ static void from_float(void *out, const float *x, size_t count) {
 }
 
 static void add(void *inout, const void *x, size_t count) {
-    elem       *a = inout;
+    elem *a = inout;
     const elem *b = x;
     EACH_VECTOR(count, e_store(a + i, e_load(a + i) + e_load(b + i)),
                 e_store_n(a + i, e_load_n(a + i, n) + e_load_n(b + i, n), n));
@@ -113,7 +119,7 @@ static void gelu(void *inout, size_t count) {
 static void geglu(void *out, const void *x, size_t rows, int c) {
     for (size_t row = 0; row < rows; row++) {
         const elem *a = (const elem *)x + row * 2 * (size_t)c, *b = a + c;
-        elem       *y = (elem *)out + row * (size_t)c;
+        elem *y = (elem *)out + row * (size_t)c;
         EACH_VECTOR((size_t)c, e_store(y + i, e_load(a + i) * v_gelu(e_load(b + i))),
                     e_store_n(y + i, e_load_n(a + i, n) * v_gelu(e_load_n(b + i, n)), n));
     }
@@ -122,7 +128,7 @@ static void geglu(void *out, const void *x, size_t rows, int c) {
 /* x * 0 is 0 for every finite x and NaN for the others, and NaN survives a sum. */
 static int is_finite(const void *x, size_t count) {
     const elem *in = x;
-    vf          sum = v_set(0.0f), zero = v_set(0.0f);
+    vf sum = v_set(0.0f), zero = v_set(0.0f);
     EACH_VECTOR(count, sum = v_fma(e_load(in + i), zero, sum), sum = v_fma(e_load_n(in + i, n), zero, sum));
     return v_sum(sum) == 0.0f;
 }
@@ -131,7 +137,7 @@ static int is_finite(const void *x, size_t count) {
 static void channel_sums(float *out, const elem *x, size_t pixels, size_t c, const float *mean) {
     for (size_t at = 0; at < c; at += VL) {
         size_t n = c - at < VL ? c - at : VL;
-        vf     sum = v_set(0.0f), sum2 = sum, centre = mean ? f_load_n(mean + at, n) : sum;
+        vf sum = v_set(0.0f), sum2 = sum, centre = mean ? f_load_n(mean + at, n) : sum;
         if (n == VL && !mean) {
             size_t p = 0;
             for (; p + 2 <= pixels; p += 2) {
@@ -158,7 +164,7 @@ static void channel_sums(float *out, const elem *x, size_t pixels, size_t c, con
 }
 
 static void group_stats(double *out, const void *x, size_t pixels, int c, int groups, float *work) {
-    int    each = c / groups;
+    int each = c / groups;
     float *means = work, *sums = work + c;
     channel_sums(sums, x, pixels, (size_t)c, NULL);
     for (int g = 0; g < groups; g++) {
@@ -187,13 +193,14 @@ static void normalise_pixels(void *out, const void *x, size_t pixels, int c, con
     const float *mean = factors, *scale = mean + c, *shift = scale + c;
     for (size_t p = 0; p < pixels; p++) {
         const elem *in = (const elem *)x + p * (size_t)c;
-        elem       *y = (elem *)out + p * (size_t)c;
-        EACH_VECTOR((size_t)c,
-                    e_store(y + i, normalise(e_load(in + i), v_load(mean + i), v_load(scale + i), v_load(shift + i), use_silu)),
-                    e_store_n(y + i,
-                              normalise(e_load_n(in + i, n), f_load_n(mean + i, n), f_load_n(scale + i, n),
-                                        f_load_n(shift + i, n), use_silu),
-                              n));
+        elem *y = (elem *)out + p * (size_t)c;
+        EACH_VECTOR(
+            (size_t)c,
+            e_store(y + i, normalise(e_load(in + i), v_load(mean + i), v_load(scale + i), v_load(shift + i), use_silu)),
+            e_store_n(y + i,
+                      normalise(e_load_n(in + i, n), f_load_n(mean + i, n), f_load_n(scale + i, n),
+                                f_load_n(shift + i, n), use_silu),
+                      n));
     }
 }
 
@@ -207,8 +214,8 @@ static void layer_norm(void *out, const void *x, size_t rows, int c, float eps, 
     size_t width = (size_t)c;
     for (size_t row = 0; row < rows; row++) {
         const elem *in = (const elem *)x + row * width;
-        elem       *y = (elem *)out + row * width;
-        vf          sum = v_set(0.0f), squares = v_set(0.0f);
+        elem *y = (elem *)out + row * width;
+        vf sum = v_set(0.0f), squares = v_set(0.0f);
         EACH_VECTOR(width, sum += e_load(in + i), sum += e_load_n(in + i, n));
         vf mean = v_set(v_sum(sum) / (float)c);
         EACH_VECTOR(
@@ -222,11 +229,10 @@ static void layer_norm(void *out, const void *x, size_t rows, int c, float eps, 
                 squares = v_fma(d, d, squares);
             });
         vf scale = v_set(1.0f / sqrtf(v_sum(squares) / (float)c + eps));
-        EACH_VECTOR(width,
-                    e_store(y + i, v_fma((e_load(in + i) - mean) * scale, v_load(gamma + i), v_load(beta + i))),
-                    e_store_n(y + i,
-                              v_fma((e_load_n(in + i, n) - mean) * scale, f_load_n(gamma + i, n), f_load_n(beta + i, n)),
-                              n));
+        EACH_VECTOR(
+            width, e_store(y + i, v_fma((e_load(in + i) - mean) * scale, v_load(gamma + i), v_load(beta + i))),
+            e_store_n(y + i, v_fma((e_load_n(in + i, n) - mean) * scale, f_load_n(gamma + i, n), f_load_n(beta + i, n)),
+                      n));
     }
 }
 

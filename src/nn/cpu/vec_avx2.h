@@ -9,15 +9,31 @@
 enum { VL = 8, MAX_NV = 3, MR = 4 };
 typedef __m256 vf;
 
-static inline vf   v_set(float x) { return _mm256_set1_ps(x); }
-static inline vf   v_load(const float *p) { return _mm256_loadu_ps(p); }
-static inline void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
-static inline vf   v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-static inline vf   v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-static inline vf   v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
-static inline vf   v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
-static inline vf   v_sign_of(vf a, vf sign) { return _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign)); }
-static inline vf   v_shift_exponent(vf rounded) { /* 2^n from the bits of 1.5 * 2^23 + n */
+static inline vf v_set(float x) {
+    return _mm256_set1_ps(x);
+}
+static inline vf v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, vf v) {
+    _mm256_storeu_ps(p, v);
+}
+static inline vf v_fma(vf a, vf b, vf c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vf v_max(vf a, vf b) {
+    return _mm256_max_ps(a, b);
+}
+static inline vf v_min(vf a, vf b) {
+    return _mm256_min_ps(a, b);
+}
+static inline vf v_abs(vf a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+static inline vf v_sign_of(vf a, vf sign) {
+    return _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign));
+}
+static inline vf v_shift_exponent(vf rounded) { /* 2^n from the bits of 1.5 * 2^23 + n */
     __m256i n = _mm256_sub_epi32(_mm256_castps_si256(rounded), _mm256_castps_si256(_mm256_set1_ps(12582912.0f)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }

@@ -6,22 +6,36 @@
 #include <string.h>
 
 enum { VL = 4, MAX_NV = 2, MR = 4 };
-typedef float   vf __attribute__((vector_size(16)));
+typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 
-static inline vf v_set(float x) { return (vf){ x, x, x, x }; }
+static inline vf v_set(float x) {
+    return (vf){ x, x, x, x };
+}
 static inline vf v_load(const float *p) {
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
 }
-static inline void v_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
-static inline vf   v_fma(vf a, vf b, vf c) { return a * b + c; }
-static inline vf   v_select(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
-static inline vf   v_max(vf a, vf b) { return v_select(a > b, a, b); }
-static inline vf   v_min(vf a, vf b) { return v_select(a < b, a, b); }
-static inline vf   v_abs(vf a) { return (vf)((vi)a & (vi){ INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX }); }
-static inline vf   v_sign_of(vf a, vf sign) { /* a is positive */
+static inline void v_store(float *p, vf v) {
+    memcpy(p, &v, sizeof v);
+}
+static inline vf v_fma(vf a, vf b, vf c) {
+    return a * b + c;
+}
+static inline vf v_select(vi mask, vf a, vf b) {
+    return (vf)(((vi)a & mask) | ((vi)b & ~mask));
+}
+static inline vf v_max(vf a, vf b) {
+    return v_select(a > b, a, b);
+}
+static inline vf v_min(vf a, vf b) {
+    return v_select(a < b, a, b);
+}
+static inline vf v_abs(vf a) {
+    return (vf)((vi)a & (vi){ INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX });
+}
+static inline vf v_sign_of(vf a, vf sign) { /* a is positive */
     vi bit = { INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN };
     return (vf)((vi)a | ((vi)sign & bit));
 }
@@ -29,7 +43,9 @@ static inline vf v_shift_exponent(vf rounded) { /* 2^n from the bits of 1.5 * 2^
     vi n = (vi)rounded - (vi)v_set(12582912.0f);
     return (vf)((n + 127) << 23);
 }
-static inline float v_sum(vf a) { return (a[0] + a[1]) + (a[2] + a[3]); }
+static inline float v_sum(vf a) {
+    return (a[0] + a[1]) + (a[2] + a[3]);
+}
 static inline float v_top(vf a) {
     float x = a[0] > a[1] ? a[0] : a[1], y = a[2] > a[3] ? a[2] : a[3];
     return x > y ? x : y;

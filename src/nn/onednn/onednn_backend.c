@@ -1,8 +1,8 @@
 /* nn/onednn/onednn_backend.c - the CPU back end: linear layers and convolutions by oneDNN, the rest by src/nn/cpu. */
+#include "nn/onednn/onednn_priv.h"
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include "nn/onednn/onednn_priv.h"
 
 static void close_backend(tsr__nn *nn) {
     tsr__onednn *state = nn->state;
@@ -15,7 +15,7 @@ static void close_backend(tsr__nn *nn) {
 }
 
 static tsr_status open_backend(tsr__nn *nn, tsr_error *err) {
-    tsr_status   status = TSR_OK;
+    tsr_status status = TSR_OK;
     tsr__onednn *state = NULL;
     TSR_ALLOC_ZERO(err, state, 1);
     nn->state = state;
@@ -26,7 +26,9 @@ done:
     return status;
 }
 
-static const tsr__weight_spec *weight_spec(const tsr__nn_weight *weight) { return &weight->spec; }
+static const tsr__weight_spec *weight_spec(const tsr__nn_weight *weight) {
+    return &weight->spec;
+}
 
 /* oneDNN sizes its work by OpenMP's thread count, which belongs to the calling thread: it is lent and given back. */
 static int set_threads(const tsr__nn *nn) {
@@ -40,30 +42,32 @@ static void restore_threads(const tsr__nn *nn, int before) {
 }
 
 static tsr_status weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
-    int        before = set_threads(nn);
+    int before = set_threads(nn);
     tsr_status status = tsr__dnn_weight_new(nn, out, spec, err);
     restore_threads(nn, before);
     return status;
 }
 
 typedef struct buffers {
-    const void  *src, *residual;
-    void        *dst;
+    const void *src, *residual;
+    void *dst;
     const float *bias;
 } buffers;
 
-static void *writable(const void *p) { return (void *)(uintptr_t)p; } /* oneDNN's handles are not const */
+static void *writable(const void *p) {
+    return (void *)(uintptr_t)p;
+} /* oneDNN's handles are not const */
 
 static dnnl_status_t execute(tsr__onednn *state, const tsr__entry *e, const tsr__pack *pack, const buffers *b,
                              void *scratch) {
-    int             residual_at = e->problem.act == TSR__ACT_NONE ? 0 : 1;
+    int residual_at = e->problem.act == TSR__ACT_NONE ? 0 : 1;
     dnnl_exec_arg_t args[] = { { DNNL_ARG_SRC, e->src },
                                { DNNL_ARG_WEIGHTS, pack->memory },
                                { DNNL_ARG_BIAS, e->bias },
                                { DNNL_ARG_DST, e->dst },
                                { DNNL_ARG_SCRATCHPAD, e->scratch },
                                { DNNL_ARG_ATTR_MULTIPLE_POST_OP(residual_at) | DNNL_ARG_SRC_1, e->residual } };
-    dnnl_status_t   code = dnnl_memory_set_data_handle(e->src, writable(b->src));
+    dnnl_status_t code = dnnl_memory_set_data_handle(e->src, writable(b->src));
     if (code == dnnl_success) code = dnnl_memory_set_data_handle(e->dst, b->dst);
     if (code == dnnl_success) code = dnnl_memory_set_data_handle(e->bias, writable(b->bias));
     if (code == dnnl_success && scratch) code = dnnl_memory_set_data_handle(e->scratch, scratch);
@@ -75,12 +79,12 @@ static dnnl_status_t execute(tsr__onednn *state, const tsr__entry *e, const tsr_
 
 static tsr_status run(tsr__nn *nn, const tsr__problem *problem, const tsr__nn_weight *weight, const buffers *b,
                       tsr_error *err) {
-    tsr_status      status = TSR_OK;
-    tsr__entry     *entry = NULL;
-    void           *scratch = NULL;
+    tsr_status status = TSR_OK;
+    tsr__entry *entry = NULL;
+    void *scratch = NULL;
     tsr__nn_weight *owned = writable(weight); /* the model lends it as const; a second layout may be added */
-    int             pack = 0, before = set_threads(nn);
-    char            text[128];
+    int pack = 0, before = set_threads(nn);
+    char text[128];
     TSR_TRY(tsr__dnn_primitive(nn, &entry, &pack, problem, owned, err));
     if (entry->scratch_size) {
         scratch = tsr__pool_take(&nn->pool, entry->scratch_size);
@@ -90,7 +94,8 @@ static tsr_status run(tsr__nn *nn, const tsr__problem *problem, const tsr__nn_we
     dnnl_status_t code = execute(nn->state, entry, &weight->packs[pack], b, scratch);
     if (code != dnnl_success) {
         tsr__dnn_problem_text(text, sizeof text, problem);
-        TSR_FAIL(err, code == dnnl_out_of_memory ? TSR_NO_MEMORY : TSR_BACKEND, "oneDNN status %d in %s", (int)code, text);
+        TSR_FAIL(err, code == dnnl_out_of_memory ? TSR_NO_MEMORY : TSR_BACKEND, "oneDNN status %d in %s", (int)code,
+                 text);
     }
 done:
     tsr__pool_give(&nn->pool, scratch);
@@ -101,7 +106,7 @@ done:
 static tsr_status linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
                          const tsr__tensor *residual, tsr_error *err) {
     tsr__problem p;
-    size_t       rows = tsr__tensor_rows(x);
+    size_t rows = tsr__tensor_rows(x);
     if (rows > INT32_MAX) return tsr__fail(err, TSR_TOO_LARGE, "linear layer over %zu rows", rows);
     memset(&p, 0, sizeof p);
     p.n = p.h = p.out_h = p.out_w = 1;
@@ -152,8 +157,8 @@ static tsr_status conv_samples(tsr__nn *nn, tsr__tensor *out, const tsr__tensor 
 static tsr_status conv(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
                        const float *channel_add, const tsr__tensor *residual, tsr_error *err) {
     tsr_status status = TSR_OK;
-    float     *bias = NULL;
-    size_t     c = (size_t)out->c;
+    float *bias = NULL;
+    size_t c = (size_t)out->c;
     if (!channel_add) return conv_samples(nn, out, x, w, w->bias, residual, 0, x->n, err);
     bias = tsr__pool_take(&nn->pool, c * sizeof *bias);
     if (!bias) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory (%zu bytes)", c * sizeof *bias);

@@ -7,7 +7,7 @@
 
 dnnl_status_t tsr__md_tag(tsr__md *out, int ndims, const dnnl_dim_t *dims, dnnl_data_type_t type,
                           dnnl_format_tag_t tag) {
-    dnnl_dims_t copy = {0};
+    dnnl_dims_t copy = { 0 };
     *out = NULL;
     memcpy(copy, dims, (size_t)ndims * sizeof *dims);
     return dnnl_memory_desc_create_with_tag(out, ndims, copy, type, tag);
@@ -22,8 +22,9 @@ void tsr__md_free(tsr__md md) {
     if (md) (void)dnnl_memory_desc_destroy(md);
 }
 
-dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src, tsr__const_md weights,
-                              tsr__const_md bias, tsr__const_md dst, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src,
+                              tsr__const_md weights, tsr__const_md bias, tsr__const_md dst,
+                              const_dnnl_primitive_attr_t attr) {
     *out = NULL;
     return dnnl_matmul_primitive_desc_create(out, engine, src, weights, bias, dst, attr);
 }
@@ -31,7 +32,7 @@ dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, 
 dnnl_status_t tsr__dnn_conv(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src, tsr__const_md weights,
                             tsr__const_md bias, tsr__const_md dst, const tsr__dnn_conv_shape *shape,
                             const_dnnl_primitive_attr_t attr) {
-    dnnl_dims_t dilates = {0};
+    dnnl_dims_t dilates = { 0 };
     *out = NULL;
     return dnnl_convolution_forward_primitive_desc_create(out, engine, dnnl_forward_inference, dnnl_convolution_direct,
                                                           src, weights, bias, dst, shape->strides, dilates,
@@ -59,10 +60,13 @@ dnnl_status_t tsr__md_clone(tsr__md *out, tsr__const_md md) {
     return dnnl_success;
 }
 
-void tsr__md_free(tsr__md md) { free(md); }
+void tsr__md_free(tsr__md md) {
+    free(md);
+}
 
-dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src, tsr__const_md weights,
-                              tsr__const_md bias, tsr__const_md dst, const_dnnl_primitive_attr_t attr) {
+dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src,
+                              tsr__const_md weights, tsr__const_md bias, tsr__const_md dst,
+                              const_dnnl_primitive_attr_t attr) {
     dnnl_matmul_desc_t desc;
     *out = NULL;
     dnnl_status_t status = dnnl_matmul_desc_init(&desc, src, weights, bias, dst);
@@ -88,5 +92,9 @@ dnnl_status_t tsr__dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind,
 
 #endif
 
-size_t tsr__md_size(tsr__const_md md) { return dnnl_memory_desc_get_size(md); }
-int    tsr__md_equal(tsr__const_md a, tsr__const_md b) { return dnnl_memory_desc_equal(a, b); }
+size_t tsr__md_size(tsr__const_md md) {
+    return dnnl_memory_desc_get_size(md);
+}
+int tsr__md_equal(tsr__const_md a, tsr__const_md b) {
+    return dnnl_memory_desc_equal(a, b);
+}

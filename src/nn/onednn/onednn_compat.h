@@ -10,26 +10,28 @@
 #include <oneapi/dnnl/dnnl_version.h>
 
 #if DNNL_VERSION_MAJOR >= 3
-typedef dnnl_memory_desc_t       tsr__md;
+typedef dnnl_memory_desc_t tsr__md;
 typedef const_dnnl_memory_desc_t tsr__const_md;
 #else
-typedef dnnl_memory_desc_t       *tsr__md;
+typedef dnnl_memory_desc_t *tsr__md;
 typedef const dnnl_memory_desc_t *tsr__const_md;
 #endif
 
 /* Descriptors made here are released with tsr__md_free, which accepts NULL. */
-dnnl_status_t tsr__md_tag(tsr__md *out, int ndims, const dnnl_dim_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag);
+dnnl_status_t tsr__md_tag(tsr__md *out, int ndims, const dnnl_dim_t *dims, dnnl_data_type_t type,
+                          dnnl_format_tag_t tag);
 dnnl_status_t tsr__md_clone(tsr__md *out, tsr__const_md md);
-void          tsr__md_free(tsr__md md);
-size_t        tsr__md_size(tsr__const_md md);
-int           tsr__md_equal(tsr__const_md a, tsr__const_md b);
+void tsr__md_free(tsr__md md);
+size_t tsr__md_size(tsr__const_md md);
+int tsr__md_equal(tsr__const_md a, tsr__const_md b);
 
 typedef struct tsr__dnn_conv_shape {
     dnnl_dims_t strides, pad_before, pad_after;
 } tsr__dnn_conv_shape;
 
-dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src, tsr__const_md weights,
-                              tsr__const_md bias, tsr__const_md dst, const_dnnl_primitive_attr_t attr);
+dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src,
+                              tsr__const_md weights, tsr__const_md bias, tsr__const_md dst,
+                              const_dnnl_primitive_attr_t attr);
 dnnl_status_t tsr__dnn_conv(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src, tsr__const_md weights,
                             tsr__const_md bias, tsr__const_md dst, const tsr__dnn_conv_shape *shape,
                             const_dnnl_primitive_attr_t attr);

@@ -1,17 +1,16 @@
 /* nn/onednn/onednn_primitive.c - primitives: described from a problem, made once, kept by shape in a bounded cache.
  *
  * Primitives are shared by all weights of one shape and layout. The least recently used one leaves a full cache. */
+#include "nn/onednn/onednn_priv.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "nn/onednn/onednn_priv.h"
 
 void tsr__dnn_problem_text(char *out, size_t size, const tsr__problem *p) {
     if (p->conv)
         snprintf(out, size, "convolution %dx%dx%dx%d -> %dx%dx%d, kernel %d, stride %d", p->n, p->h, p->w, p->in_c,
                  p->out_h, p->out_w, p->out_c, p->k, p->stride);
-    else
-        snprintf(out, size, "linear %dx%d -> %d", p->w, p->in_c, p->out_c);
+    else snprintf(out, size, "linear %dx%d -> %d", p->w, p->in_c, p->out_c);
 }
 
 static tsr_status fail(tsr_error *err, dnnl_status_t code, const tsr__problem *problem) {
@@ -44,8 +43,8 @@ static dnnl_status_t conv_layouts(layouts *l, const tsr__problem *p, dnnl_data_t
 }
 
 static dnnl_status_t matmul_layouts(layouts *l, const tsr__problem *p, dnnl_data_type_t type) {
-    dnnl_dim_t    src[] = { p->w, p->in_c }, dst[] = { p->w, p->out_c };
-    dnnl_dim_t    weights[] = { p->in_c, p->out_c }, bias[] = { 1, p->out_c };
+    dnnl_dim_t src[] = { p->w, p->in_c }, dst[] = { p->w, p->out_c };
+    dnnl_dim_t weights[] = { p->in_c, p->out_c }, bias[] = { 1, p->out_c };
     dnnl_status_t code = tsr__md_tag(&l->src, 2, src, type, dnnl_ab);
     if (code == dnnl_success) code = tsr__md_tag(&l->dst, 2, dst, type, dnnl_ab);
     if (code == dnnl_success) code = tsr__md_tag(&l->weights, 2, weights, type, dnnl_format_tag_any);
@@ -64,7 +63,7 @@ static dnnl_status_t append_act(dnnl_post_ops_t ops, int act) {
 
 /* Caller-owned scratch memory, strict float32, then the activation and the residual on the accumulator. */
 static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p, tsr__const_md dst) {
-    dnnl_post_ops_t       ops = NULL;
+    dnnl_post_ops_t ops = NULL;
     dnnl_primitive_attr_t attr = NULL;
     *out = NULL;
     dnnl_status_t code = dnnl_primitive_attr_create(&attr);
@@ -88,8 +87,8 @@ static int is_fast(const_dnnl_primitive_desc_t pd) {
 
 tsr_status tsr__dnn_describe(tsr__nn *nn, dnnl_primitive_desc_t *out, const tsr__problem *p, tsr__const_md weights,
                              int *fast, tsr_error *err) {
-    tsr__onednn          *state = nn->state;
-    layouts               l = { NULL, NULL, NULL, NULL };
+    tsr__onednn *state = nn->state;
+    layouts l = { NULL, NULL, NULL, NULL };
     dnnl_primitive_attr_t attr = NULL;
     *out = NULL;
     *fast = 0;
@@ -113,7 +112,7 @@ tsr_status tsr__dnn_describe(tsr__nn *nn, dnnl_primitive_desc_t *out, const tsr_
 /* --- the cache ------------------------------------------------------------------------------------------------------ */
 static uint64_t hash_problem(const tsr__problem *p) {
     const unsigned char *bytes = (const unsigned char *)p;
-    uint64_t             h = 1469598103934665603u; /* FNV-1a */
+    uint64_t h = 1469598103934665603u; /* FNV-1a */
     for (size_t i = 0; i < sizeof *p; i++) h = (h ^ bytes[i]) * 1099511628211u;
     return h;
 }
@@ -159,9 +158,9 @@ static tsr__entry *oldest(tsr__onednn *state) {
 /* Chooses the descriptor: the first pack that has a fast primitive, else the layout oneDNN itself prefers. */
 static tsr_status choose(tsr__nn *nn, dnnl_primitive_desc_t *out, int *pack, const tsr__problem *problem,
                          tsr__nn_weight *weight, tsr_error *err) {
-    tsr_status            status = TSR_OK;
+    tsr_status status = TSR_OK;
     dnnl_primitive_desc_t pd = NULL;
-    int                   fast;
+    int fast;
     for (*pack = 0; *pack < weight->pack_count; ++*pack) {
         tsr_status tried = tsr__dnn_describe(nn, &pd, problem, weight->packs[*pack].md, &fast, NULL);
         if (tried == TSR_NO_MEMORY) TSR_FAIL(err, tried, "out of memory preparing a layer");
@@ -207,11 +206,11 @@ static dnnl_status_t make_memories(tsr__onednn *state, tsr__entry *e, const_dnnl
 
 tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const tsr__problem *problem,
                               tsr__nn_weight *weight, tsr_error *err) {
-    tsr_status            status = TSR_OK;
-    tsr__onednn          *state = nn->state;
+    tsr_status status = TSR_OK;
+    tsr__onednn *state = nn->state;
     dnnl_primitive_desc_t pd = NULL;
-    uint64_t              hash = hash_problem(problem);
-    tsr__entry           *e = find(state, problem, hash, weight, pack);
+    uint64_t hash = hash_problem(problem);
+    tsr__entry *e = find(state, problem, hash, weight, pack);
     if (!e) {
         TSR_TRY(choose(nn, &pd, pack, problem, weight, err));
         e = oldest(state);

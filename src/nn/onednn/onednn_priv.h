@@ -7,9 +7,9 @@
 
 /* A weight in one of oneDNN's blocked layouts. */
 typedef struct tsr__pack {
-    tsr__md       md;
-    void         *data;
-    size_t        size;
+    tsr__md md;
+    void *data;
+    size_t size;
     dnnl_memory_t memory;
 } tsr__pack;
 
@@ -18,9 +18,9 @@ enum { TSR__MAX_PACKS = 2 };
 
 struct tsr__nn_weight {
     tsr__weight_spec spec; /* fill, user and bias are NULL */
-    tsr__pack        packs[TSR__MAX_PACKS];
-    int              pack_count;
-    float           *bias; /* [out_c], always present */
+    tsr__pack packs[TSR__MAX_PACKS];
+    int pack_count;
+    float *bias; /* [out_c], always present */
 };
 
 /* One problem: everything that decides a primitive except the weight's layout. Compared as bytes, so zeroed first. */
@@ -33,13 +33,13 @@ typedef struct tsr__problem {
 } tsr__problem;
 
 typedef struct tsr__entry {
-    tsr__problem     problem;
-    uint64_t         hash;
-    uint64_t         used; /* the clock of its last use; 0: an empty place */
-    tsr__md          weight_md;
+    tsr__problem problem;
+    uint64_t hash;
+    uint64_t used; /* the clock of its last use; 0: an empty place */
+    tsr__md weight_md;
     dnnl_primitive_t primitive;
-    dnnl_memory_t    src, dst, bias, residual, scratch; /* data handles are set at each use */
-    size_t           scratch_size;
+    dnnl_memory_t src, dst, bias, residual, scratch; /* data handles are set at each use */
+    size_t scratch_size;
 } tsr__entry;
 
 enum { TSR__CACHE_SIZE = 512 };
@@ -47,15 +47,15 @@ enum { TSR__CACHE_SIZE = 512 };
 typedef struct tsr__onednn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    tsr__entry    cache[TSR__CACHE_SIZE];
-    uint64_t      clock;
+    tsr__entry cache[TSR__CACHE_SIZE];
+    uint64_t clock;
 } tsr__onednn;
 
 #define TSR_DNN(err, call, what)                                                                                       \
     do {                                                                                                               \
         dnnl_status_t dnn_ = (call);                                                                                   \
         if (dnn_ != dnnl_success)                                                                                      \
-            TSR_FAIL((err), dnn_ == dnnl_out_of_memory ? TSR_NO_MEMORY : TSR_BACKEND, "oneDNN: %s: status %d", (what),  \
+            TSR_FAIL((err), dnn_ == dnnl_out_of_memory ? TSR_NO_MEMORY : TSR_BACKEND, "oneDNN: %s: status %d", (what), \
                      (int)dnn_);                                                                                       \
     } while (0)
 
@@ -67,18 +67,18 @@ static inline int tsr__is_matmul(const tsr__weight_spec *s) {
 }
 
 /* A primitive descriptor for the problem; weights NULL asks oneDNN to choose the layout. *fast: not a reference loop. */
-tsr_status tsr__dnn_describe(tsr__nn *nn, dnnl_primitive_desc_t *out, const tsr__problem *problem, tsr__const_md weights,
-                             int *fast, tsr_error *err);
+tsr_status tsr__dnn_describe(tsr__nn *nn, dnnl_primitive_desc_t *out, const tsr__problem *problem,
+                             tsr__const_md weights, int *fast, tsr_error *err);
 /* The primitive for a problem and a weight, from the cache or new; may add a pack to the weight. *pack says which of
  * its packs it reads. */
 tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const tsr__problem *problem,
                               tsr__nn_weight *weight, tsr_error *err);
-void       tsr__dnn_cache_clear(tsr__onednn *state);
+void tsr__dnn_cache_clear(tsr__onednn *state);
 /* "convolution 2x64x64x320 -> 64x64x320, kernel 3" */
 void tsr__dnn_problem_text(char *out, size_t size, const tsr__problem *problem);
 
 tsr_status tsr__dnn_weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err);
-void       tsr__dnn_weight_free(tsr__nn *nn, tsr__nn_weight *weight);
+void tsr__dnn_weight_free(tsr__nn *nn, tsr__nn_weight *weight);
 /* Packs a copy of pack 0 in another layout. */
 tsr_status tsr__dnn_repack(tsr__nn *nn, tsr__nn_weight *weight, tsr__const_md layout, tsr_error *err);
 

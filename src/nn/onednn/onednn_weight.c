@@ -1,8 +1,8 @@
 /* nn/onednn/onednn_weight.c - weights read once through a callback and kept only in oneDNN's own blocked layout. */
+#include "nn/onednn/onednn_priv.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "nn/onednn/onednn_priv.h"
 
 enum { HUGE_PAGE = 2 << 20 };
 
@@ -16,7 +16,7 @@ static void free_pack(tsr__nn *nn, tsr__pack *pack) {
 
 /* Empty memory for a weight in the given layout. */
 static tsr_status new_pack(tsr__nn *nn, tsr__pack *pack, tsr__const_md layout, tsr_error *err) {
-    tsr_status   status = TSR_OK;
+    tsr_status status = TSR_OK;
     tsr__onednn *state = nn->state;
     memset(pack, 0, sizeof *pack);
     TSR_DNN(err, tsr__md_clone(&pack->md, layout), "weight layout");
@@ -41,10 +41,10 @@ done:
 
 static tsr_status reorder(tsr__nn *nn, dnnl_memory_t from, tsr__const_md from_md, dnnl_memory_t to, tsr__const_md to_md,
                           tsr_error *err) {
-    tsr_status            status = TSR_OK;
-    tsr__onednn          *state = nn->state;
+    tsr_status status = TSR_OK;
+    tsr__onednn *state = nn->state;
     dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t      primitive = NULL;
+    dnnl_primitive_t primitive = NULL;
     TSR_DNN(err, dnnl_reorder_primitive_desc_create(&pd, from_md, state->engine, to_md, state->engine, NULL),
             "weight packing");
     TSR_DNN(err, dnnl_primitive_create(&primitive, pd), "weight packing");
@@ -73,14 +73,15 @@ done:
 static dnnl_status_t source_layout(tsr__md *out, const tsr__weight_spec *spec, dnnl_data_type_t type) {
     dnnl_dim_t linear[] = { spec->in_c, spec->out_c };
     dnnl_dim_t conv[] = { spec->out_c, spec->in_c, spec->k, spec->k };
-    return tsr__is_matmul(spec) ? tsr__md_tag(out, 2, linear, type, dnnl_ba) : tsr__md_tag(out, 4, conv, type, dnnl_oihw);
+    return tsr__is_matmul(spec) ? tsr__md_tag(out, 2, linear, type, dnnl_ba)
+                                : tsr__md_tag(out, 4, conv, type, dnnl_oihw);
 }
 
 /* A usual problem for a weight, from which oneDNN chooses the layout: diffusion networks are narrow where they are wide
  * in channels. */
 static tsr__problem usual_problem(const tsr__weight_spec *spec) {
     tsr__problem p;
-    int          side = spec->out_c <= 320 ? 64 : spec->out_c <= 640 ? 32 : 16;
+    int side = spec->out_c <= 320 ? 64 : spec->out_c <= 640 ? 32 : 16;
     memset(&p, 0, sizeof p);
     p.out_c = spec->out_c;
     p.in_c = spec->in_c;
@@ -104,9 +105,9 @@ static tsr__problem usual_problem(const tsr__weight_spec *spec) {
 /* Reads the source, in the context's precision. *out is released with free(). */
 static tsr_status read_source(tsr__nn *nn, void **out, const tsr__weight_spec *spec, tsr_error *err) {
     tsr_status status = TSR_OK;
-    float     *values = NULL;
-    size_t     taps = spec->k ? (size_t)spec->k * (size_t)spec->k : 1;
-    size_t     count = (size_t)spec->out_c * (size_t)spec->in_c * taps;
+    float *values = NULL;
+    size_t taps = spec->k ? (size_t)spec->k * (size_t)spec->k : 1;
+    size_t count = (size_t)spec->out_c * (size_t)spec->in_c * taps;
     TSR_ALLOC(err, values, count);
     TSR_TRY(spec->fill(spec->user, values, count, err));
     /* Rounding in place is safe: every element is read before the two bytes that replace it are written. */
@@ -119,14 +120,14 @@ done:
 }
 
 static tsr_status pack_source(tsr__nn *nn, tsr__nn_weight *weight, const tsr__weight_spec *spec, tsr_error *err) {
-    tsr_status            status = TSR_OK;
-    tsr__onednn          *state = nn->state;
-    void                 *source = NULL;
-    tsr__md               source_md = NULL;
-    dnnl_memory_t         source_memory = NULL;
+    tsr_status status = TSR_OK;
+    tsr__onednn *state = nn->state;
+    void *source = NULL;
+    tsr__md source_md = NULL;
+    dnnl_memory_t source_memory = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    int                   fast;
-    tsr__problem          problem = usual_problem(spec);
+    int fast;
+    tsr__problem problem = usual_problem(spec);
     TSR_TRY(tsr__dnn_describe(nn, &pd, &problem, NULL, &fast, err));
     TSR_TRY(read_source(nn, &source, spec, err));
     TSR_DNN(err, source_layout(&source_md, spec, tsr__dnn_type(nn)), "weight layout");
@@ -143,7 +144,7 @@ done:
 }
 
 tsr_status tsr__dnn_weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
-    tsr_status      status = TSR_OK;
+    tsr_status status = TSR_OK;
     tsr__nn_weight *weight = NULL;
     TSR_ALLOC_ZERO(err, weight, 1);
     weight->spec = *spec;

@@ -2,6 +2,8 @@
 #ifndef TSR_NN_REFERENCE_H
 #define TSR_NN_REFERENCE_H
 
+#include "nn/nn.h"
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
-#include "nn/nn.h"
 
 /* A small generator of our own, so that the data is the same everywhere. */
 static uint64_t random_state = 1;
-static float    random_value(void) { /* about normal: sum of four uniforms, unit variance */
+static float random_value(void) { /* about normal: sum of four uniforms, unit variance */
     double sum = 0;
     for (int i = 0; i < 4; i++) {
         random_state = random_state * 6364136223846793005u + 1442695040888963407u;
@@ -78,8 +78,7 @@ static void compare(tsr__nn *nn, const tsr__tensor *got, const double *want, siz
     }
     free(values);
     double limit = tsr__nn_precision(nn) == TSR__BF16 ? 2e-2 : 4e-6;
-    if (!(worst <= limit * top))
-        fail_msg("%s (%s): error %g of %g", what, tsr__nn_isa(nn), worst, top);
+    if (!(worst <= limit * top)) fail_msg("%s (%s): error %g of %g", what, tsr__nn_isa(nn), worst, top);
 }
 
 static inline double reference_act(double x, tsr__act act) {
@@ -93,15 +92,17 @@ static inline double reference_act(double x, tsr__act act) {
 
 /* Every instruction set of this machine, float32 and (where the CPU has it) bf16. */
 typedef struct variant {
-    const char    *cpu; /* TSR_CPU, NULL: the best */
+    const char *cpu; /* TSR_CPU, NULL: the best */
     tsr__precision precision;
 } variant;
-static const variant variants[] = { { "base", TSR__F32 }, { "avx2", TSR__F32 }, { NULL, TSR__F32 }, { NULL, TSR__BF16 } };
+static const variant variants[] = {
+    { "base", TSR__F32 }, { "avx2", TSR__F32 }, { NULL, TSR__F32 }, { NULL, TSR__BF16 }
+};
 
 /* Runs a case on every variant, with two threads. */
 static void each_variant(void (*run)(tsr__nn *nn)) {
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
-        tsr__nn        *nn = NULL;
+        tsr__nn *nn = NULL;
         tsr__nn_options options = { variants[i].precision, 2 };
         if (variants[i].cpu) setenv("TSR_CPU", variants[i].cpu, 1);
         else unsetenv("TSR_CPU");

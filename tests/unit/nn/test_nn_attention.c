@@ -7,9 +7,9 @@ typedef struct attention_case {
 
 /* Packed as a model packs it: q, k, v side by side in one row where the token counts agree, else q apart. */
 typedef struct attention_data {
-    float  *q, *kv, *mask;
+    float *q, *kv, *mask;
     double *want;
-    int     width, q_stride, kv_stride, k_at;
+    int width, q_stride, kv_stride, k_at;
 } attention_data;
 
 static void attend(const attention_case *t, const attention_data *d, int s, int head, int i) {
@@ -17,7 +17,7 @@ static void attend(const attention_case *t, const attention_data *d, int s, int 
     for (int j = 0; j < t->keys; j++) {
         const float *q = d->q + (s * t->queries + i) * d->q_stride + head * t->dim;
         const float *k = d->kv + (s * t->keys + j) * d->kv_stride + d->k_at + head * t->dim;
-        double       dot = 0;
+        double dot = 0;
         for (int e = 0; e < t->dim; e++) dot += (double)q[e] * (double)k[e];
         scores[j] = dot / sqrt(t->dim) + (t->masked ? (double)d->mask[i * t->keys + j] : 0);
         if (t->causal && j > i) scores[j] = -INFINITY;
@@ -26,7 +26,7 @@ static void attend(const attention_case *t, const attention_data *d, int s, int 
     double *out = d->want + (s * t->queries + i) * d->width + head * t->dim;
     for (int e = 0; e < t->dim; e++) out[e] = 0;
     for (int j = 0; j < t->keys && top > -INFINITY; j++) {
-        double       p = exp(scores[j] - top);
+        double p = exp(scores[j] - top);
         const float *v = d->kv + (s * t->keys + j) * d->kv_stride + d->k_at + d->width + head * t->dim;
         sum += p;
         for (int e = 0; e < t->dim; e++) out[e] += p * (double)v[e];
@@ -54,14 +54,14 @@ static attention_data make_data(const tsr__nn *nn, const attention_case *t) {
 }
 
 static void check_attention(tsr__nn *nn, const attention_case *t) {
-    attention_data  d = make_data(nn, t);
-    tsr__tensor     q = tensor_of(nn, d.q, t->n, 1, t->queries, d.q_stride), out, again;
-    tsr__tensor     kv = tensor_of(nn, d.kv, t->n, 1, t->keys, d.kv_stride);
+    attention_data d = make_data(nn, t);
+    tsr__tensor q = tensor_of(nn, d.q, t->n, 1, t->queries, d.q_stride), out, again;
+    tsr__tensor kv = tensor_of(nn, d.kv, t->n, 1, t->keys, d.kv_stride);
     tsr__token_view views[] = { { &q, t->queries, d.q_stride, 0 },
                                 { &kv, t->keys, d.kv_stride, d.k_at },
                                 { &kv, t->keys, d.kv_stride, d.k_at + d.width } };
     const float *mask = t->masked ? d.mask : NULL;
-    char         what[96];
+    char what[96];
     snprintf(what, sizeof what, "attention %d x %d x %d, %d on %d", t->n, t->heads, t->dim, t->queries, t->keys);
     OK(tsr__nn_attention(nn, &out, views[0], views[1], views[2], t->n, t->heads, t->dim, mask, t->causal, &err));
     OK(tsr__nn_attention(nn, &again, views[0], views[1], views[2], t->n, t->heads, t->dim, mask, t->causal, &err));
@@ -80,9 +80,10 @@ static void check_attention(tsr__nn *nn, const attention_case *t) {
 
 static void run_shapes(tsr__nn *nn) {
     static const attention_case cases[] = {
-        { 1, 1, 1, 1, 1, 0, 0 },    { 2, 2, 3, 5, 7, 0, 0 },     { 1, 2, 40, 257, 257, 0, 0 }, { 2, 1, 64, 77, 77, 0, 1 },
-        { 1, 2, 80, 64, 154, 0, 0 }, { 1, 1, 160, 33, 77, 0, 0 }, { 1, 1, 512, 40, 50, 0, 0 },  { 1, 1, 8, 33, 1, 0, 0 },
-        { 1, 1, 40, 20, 1000, 0, 0 }, { 1, 1, 100, 3, 33, 0, 0 },
+        { 1, 1, 1, 1, 1, 0, 0 },     { 2, 2, 3, 5, 7, 0, 0 },     { 1, 2, 40, 257, 257, 0, 0 },
+        { 2, 1, 64, 77, 77, 0, 1 },  { 1, 2, 80, 64, 154, 0, 0 }, { 1, 1, 160, 33, 77, 0, 0 },
+        { 1, 1, 512, 40, 50, 0, 0 }, { 1, 1, 8, 33, 1, 0, 0 },    { 1, 1, 40, 20, 1000, 0, 0 },
+        { 1, 1, 100, 3, 33, 0, 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_attention(nn, &cases[i]);
 }
@@ -93,7 +94,7 @@ static void attention__equals_a_double_softmax(void **state) {
 
 static void run_masks(tsr__nn *nn) {
     static const attention_case cases[] = {
-        { 1, 2, 40, 37, 77, 1, 0 }, { 1, 1, 16, 5, 401, 2, 0 },   { 2, 2, 8, 77, 77, 1, 1 },
+        { 1, 2, 40, 37, 77, 1, 0 },  { 1, 1, 16, 5, 401, 2, 0 },   { 2, 2, 8, 77, 77, 1, 1 },
         { 1, 1, 3, 130, 130, 0, 1 }, { 1, 1, 24, 450, 450, 0, 1 }, { 1, 1, 24, 9, 40, 0, 1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_attention(nn, &cases[i]);
@@ -122,12 +123,12 @@ static void attention__and_norms_do_not_depend_on_threads(void **state) {
     (void)state;
     float *kept[2] = { NULL, NULL };
     for (int threads = 1; threads <= 2; threads++) {
-        tsr__nn        *nn = NULL;
+        tsr__nn *nn = NULL;
         tsr__nn_options options = { TSR__F32, threads };
         OK(tsr__nn_new(&nn, &options, &err));
         random_state = 7;
-        float          *x = random_values(nn, 2 * 300 * 96, 1), *ones = random_values(nn, 96, 1);
-        tsr__tensor     in = tensor_of(nn, x, 2, 1, 300, 96), normed, out;
+        float *x = random_values(nn, 2 * 300 * 96, 1), *ones = random_values(nn, 96, 1);
+        tsr__tensor in = tensor_of(nn, x, 2, 1, 300, 96), normed, out;
         OK(tsr__nn_group_norm(nn, &normed, &in, 8, 1e-5f, ones, ones, 1, &err));
         tsr__token_view q = { &normed, 300, 96, 0 }, k = { &normed, 300, 96, 32 }, v = { &normed, 300, 96, 64 };
         OK(tsr__nn_attention(nn, &out, q, k, v, 2, 4, 8, NULL, 0, &err));

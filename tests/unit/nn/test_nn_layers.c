@@ -2,7 +2,7 @@
 #include "nn_reference.h"
 
 typedef struct layer {
-    float  *x, *weight, *bias, *residual, *add;
+    float *x, *weight, *bias, *residual, *add;
     double *want;
 } layer;
 
@@ -17,8 +17,12 @@ static void free_layer(layer *l) {
 
 static void check_linear(tsr__nn *nn, int rows, int in, int out, tsr__act act, int with_bias, int with_residual) {
     size_t count = (size_t)rows * (size_t)out;
-    layer  l = { random_values(nn, (size_t)rows * (size_t)in, 1), random_values(nn, (size_t)in * (size_t)out, 0.3f),
-                 random_values(nn, (size_t)out, 1), random_values(nn, count, 1), NULL, malloc(count * sizeof(double)) };
+    layer l = { random_values(nn, (size_t)rows * (size_t)in, 1),
+                random_values(nn, (size_t)in * (size_t)out, 0.3f),
+                random_values(nn, (size_t)out, 1),
+                random_values(nn, count, 1),
+                NULL,
+                malloc(count * sizeof(double)) };
     for (int r = 0; r < rows; r++)
         for (int o = 0; o < out; o++) {
             double sum = with_bias ? (double)l.bias[o] : 0;
@@ -27,7 +31,7 @@ static void check_linear(tsr__nn *nn, int rows, int in, int out, tsr__act act, i
             l.want[r * out + o] = sum + (with_residual ? (double)l.residual[r * out + o] : 0);
         }
     tsr__nn_weight *w = NULL;
-    tsr__tensor     x = tensor_of(nn, l.x, 1, 1, rows, in), residual = tensor_of(nn, l.residual, 1, 1, rows, out), y;
+    tsr__tensor x = tensor_of(nn, l.x, 1, 1, rows, in), residual = tensor_of(nn, l.residual, 1, 1, rows, out), y;
     OK(tsr__nn_linear_weight(nn, &w, out, in, fill_copy, l.weight, with_bias ? l.bias : NULL, &err));
     OK(tsr__nn_linear(nn, &y, &x, w, act, with_residual ? &residual : NULL, &err));
     compare(nn, &y, l.want, count, "linear");
@@ -39,7 +43,8 @@ static void check_linear(tsr__nn *nn, int rows, int in, int out, tsr__act act, i
 }
 
 static void run_linear(tsr__nn *nn) {
-    static const int sizes[][3] = { { 1, 1, 1 }, { 2, 320, 1280 }, { 77, 64, 33 }, { 77, 5, 3 }, { 130, 48, 160 }, { 1, 768, 24 } };
+    static const int sizes[][3] = { { 1, 1, 1 },  { 2, 320, 1280 }, { 77, 64, 33 },
+                                    { 77, 5, 3 }, { 130, 48, 160 }, { 1, 768, 24 } };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int act = TSR__ACT_NONE; act <= TSR__ACT_QUICK_GELU; act++)
             check_linear(nn, sizes[i][0], sizes[i][1], sizes[i][2], (tsr__act)act, act != 1, (act + (int)i) % 2);
@@ -68,23 +73,26 @@ static double conv_at(const conv_case *t, const layer *l, int s, int y, int x, i
 
 /* mode: bit 0 residual, bit 1 channel vector, bit 2 the same vector for every sample */
 static void check_conv(tsr__nn *nn, const conv_case *t, int mode) {
-    int    oh = (t->h + t->before + t->after - t->k) / t->stride + 1;
-    int    ow = (t->w + t->before + t->after - t->k) / t->stride + 1;
+    int oh = (t->h + t->before + t->after - t->k) / t->stride + 1;
+    int ow = (t->w + t->before + t->after - t->k) / t->stride + 1;
     size_t count = (size_t)(t->n * oh * ow * t->out), taps = (size_t)(t->k * t->k);
-    layer  l = { random_values(nn, (size_t)(t->n * t->h * t->w * t->in), 1),
-                 random_values(nn, (size_t)(t->in * t->out) * taps, 0.3f), random_values(nn, (size_t)t->out, 1),
-                 random_values(nn, count, 1), random_values(nn, (size_t)(t->n * t->out), 1), malloc(count * sizeof(double)) };
-    for (int s = 1; s < t->n && mode & 4; s++)
-        memcpy(l.add + s * t->out, l.add, (size_t)t->out * sizeof *l.add);
+    layer l = { random_values(nn, (size_t)(t->n * t->h * t->w * t->in), 1),
+                random_values(nn, (size_t)(t->in * t->out) * taps, 0.3f),
+                random_values(nn, (size_t)t->out, 1),
+                random_values(nn, count, 1),
+                random_values(nn, (size_t)(t->n * t->out), 1),
+                malloc(count * sizeof(double)) };
+    for (int s = 1; s < t->n && mode & 4; s++) memcpy(l.add + s * t->out, l.add, (size_t)t->out * sizeof *l.add);
     for (int i = 0; i < (int)count; i++) {
         int o = i % t->out, x = i / t->out % ow, y = i / t->out / ow % oh, s = i / t->out / ow / oh;
         l.want[i] = conv_at(t, &l, s, y, x, o) + (mode & 1 ? (double)l.residual[i] : 0) +
                     (mode & 2 ? (double)l.add[s * t->out + o] : 0);
     }
     tsr__nn_weight *w = NULL;
-    tsr__tensor     x = tensor_of(nn, l.x, t->n, t->h, t->w, t->in);
-    tsr__tensor     residual = tensor_of(nn, l.residual, t->n, oh, ow, t->out), y;
-    OK(tsr__nn_conv_weight(nn, &w, t->out, t->in, t->k, t->stride, t->before, t->after, fill_copy, l.weight, l.bias, &err));
+    tsr__tensor x = tensor_of(nn, l.x, t->n, t->h, t->w, t->in);
+    tsr__tensor residual = tensor_of(nn, l.residual, t->n, oh, ow, t->out), y;
+    OK(tsr__nn_conv_weight(nn, &w, t->out, t->in, t->k, t->stride, t->before, t->after, fill_copy, l.weight, l.bias,
+                           &err));
     OK(tsr__nn_conv2d(nn, &y, &x, w, mode & 2 ? l.add : NULL, mode & 1 ? &residual : NULL, &err));
     assert_int_equal(y.h, oh);
     assert_int_equal(y.w, ow);
@@ -98,9 +106,9 @@ static void check_conv(tsr__nn *nn, const conv_case *t, int mode) {
 
 static void run_conv(tsr__nn *nn) {
     static const conv_case cases[] = {
-        { 2, 9, 7, 4, 32, 3, 1, 1, 1 },  { 1, 8, 8, 32, 4, 3, 1, 1, 1 }, { 2, 6, 6, 48, 40, 3, 1, 1, 1 },
-        { 2, 8, 6, 16, 16, 3, 2, 1, 1 }, { 1, 9, 9, 24, 24, 3, 2, 0, 1 }, { 2, 5, 4, 33, 17, 1, 1, 0, 0 },
-        { 1, 1, 1, 3, 5, 3, 1, 1, 1 },   { 1, 1, 1, 8, 8, 1, 1, 0, 0 },  { 1, 16, 16, 3, 7, 8, 2, 0, 0 },
+        { 2, 9, 7, 4, 32, 3, 1, 1, 1 },  { 1, 8, 8, 32, 4, 3, 1, 1, 1 },     { 2, 6, 6, 48, 40, 3, 1, 1, 1 },
+        { 2, 8, 6, 16, 16, 3, 2, 1, 1 }, { 1, 9, 9, 24, 24, 3, 2, 0, 1 },    { 2, 5, 4, 33, 17, 1, 1, 0, 0 },
+        { 1, 1, 1, 3, 5, 3, 1, 1, 1 },   { 1, 1, 1, 8, 8, 1, 1, 0, 0 },      { 1, 16, 16, 3, 7, 8, 2, 0, 0 },
         { 2, 8, 8, 8, 8, 3, 2, 0, 1 },   { 1, 12, 10, 64, 128, 3, 1, 1, 1 }, { 3, 4, 4, 80, 64, 3, 1, 1, 1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -114,12 +122,12 @@ static void conv2d__equals_a_double_loop(void **state) {
 /* One weight, many shapes: the layout of the first use must serve them all. */
 static void run_shapes(tsr__nn *nn) {
     tsr__nn_weight *w = NULL;
-    float          *weight = random_values(nn, 64 * 64 * 9, 0.1f);
+    float *weight = random_values(nn, 64 * 64 * 9, 0.1f);
     OK(tsr__nn_conv_weight(nn, &w, 64, 64, 3, 1, 1, 1, fill_copy, weight, NULL, &err));
     for (int side = 1; side < 40; side += 6) {
-        float      *values = random_values(nn, (size_t)(side * 8 * 64), 1);
+        float *values = random_values(nn, (size_t)(side * 8 * 64), 1);
         tsr__tensor x = tensor_of(nn, values, 1, side, 8, 64), y;
-        int         finite = 0;
+        int finite = 0;
         OK(tsr__nn_conv2d(nn, &y, &x, w, NULL, NULL, &err));
         OK(tsr__nn_is_finite(nn, &y, &finite, &err));
         assert_true(finite);
@@ -143,9 +151,9 @@ static tsr_status fill_fails(void *user, float *dst, size_t count, tsr_error *er
     return TSR_IO;
 }
 static void run_refusals(tsr__nn *nn) {
-    tsr_error       refusal = TSR_ERROR_INIT;
+    tsr_error refusal = TSR_ERROR_INIT;
     tsr__nn_weight *w = NULL;
-    float           weight[12] = { 0 };
+    float weight[12] = { 0 };
     assert_int_equal(tsr__nn_linear_weight(nn, &w, 3, 4, fill_fails, NULL, NULL, &refusal), TSR_IO);
     assert_null(w);
     OK(tsr__nn_linear_weight(nn, &w, 3, 4, fill_copy, weight, NULL, &err));
@@ -173,8 +181,8 @@ static void layers__refuse_wrong_shapes(void **state) {
 
 static void nn_new__refuses_bf16_without_the_cpu(void **state) {
     (void)state;
-    tsr__nn        *nn = NULL;
-    tsr_error       err = TSR_ERROR_INIT;
+    tsr__nn *nn = NULL;
+    tsr_error err = TSR_ERROR_INIT;
     tsr__nn_options options = { TSR__BF16, 1 };
     setenv("TSR_CPU", "avx2", 1);
     assert_int_equal(tsr__nn_new(&nn, &options, &err), TSR_UNSUPPORTED);
@@ -185,8 +193,10 @@ static void nn_new__refuses_bf16_without_the_cpu(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear__equals_a_double_loop),       cmocka_unit_test(conv2d__equals_a_double_loop),
-        cmocka_unit_test(conv2d__serves_many_shapes_with_one_weight), cmocka_unit_test(layers__refuse_wrong_shapes),
+        cmocka_unit_test(linear__equals_a_double_loop),
+        cmocka_unit_test(conv2d__equals_a_double_loop),
+        cmocka_unit_test(conv2d__serves_many_shapes_with_one_weight),
+        cmocka_unit_test(layers__refuse_wrong_shapes),
         cmocka_unit_test(nn_new__refuses_bf16_without_the_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,11 @@
 #include "nn_reference.h"
 
 static void check_group_norm(tsr__nn *nn, int n, int h, int w, int c, int groups, int silu, float offset) {
-    size_t  count = (size_t)(n * h * w * c);
-    float  *x = random_values(nn, count, 1), *gamma = random_values(nn, (size_t)c, 1), *beta = random_values(nn, (size_t)c, 1);
+    size_t count = (size_t)(n * h * w * c);
+    float *x = random_values(nn, count, 1), *gamma = random_values(nn, (size_t)c, 1),
+          *beta = random_values(nn, (size_t)c, 1);
     double *want = malloc(count * sizeof *want);
-    int     width = c / groups, pixels = h * w;
+    int width = c / groups, pixels = h * w;
     for (size_t i = 0; i < count; i++) x[i] += offset;
     for (int s = 0; s < n; s++)
         for (int g = 0; g < groups; g++) {
@@ -21,7 +22,7 @@ static void check_group_norm(tsr__nn *nn, int n, int h, int w, int c, int groups
             double factor = 1 / sqrt(squares / (pixels * width) + 1e-5);
             for (int p = 0; p < pixels; p++)
                 for (int i = g * width; i < (g + 1) * width; i++) {
-                    int    at = (s * pixels + p) * c + i;
+                    int at = (s * pixels + p) * c + i;
                     double y = ((double)x[at] - mean) * factor * (double)gamma[i] + (double)beta[i];
                     want[at] = reference_act(y, silu ? TSR__ACT_SILU : TSR__ACT_NONE);
                 }
@@ -52,16 +53,18 @@ static void group_norm__equals_a_double_loop(void **state) {
 static void run_layer_norm(tsr__nn *nn) {
     static const int sizes[][2] = { { 1, 2 }, { 77, 768 }, { 3, 33 }, { 5, 16 }, { 200, 40 } };
     for (size_t t = 0; t < sizeof sizes / sizeof *sizes; t++) {
-        int     rows = sizes[t][0], c = sizes[t][1];
-        size_t  count = (size_t)(rows * c);
-        float  *x = random_values(nn, count, 2), *gamma = random_values(nn, (size_t)c, 1), *beta = random_values(nn, (size_t)c, 1);
+        int rows = sizes[t][0], c = sizes[t][1];
+        size_t count = (size_t)(rows * c);
+        float *x = random_values(nn, count, 2), *gamma = random_values(nn, (size_t)c, 1),
+              *beta = random_values(nn, (size_t)c, 1);
         double *want = malloc(count * sizeof *want);
         for (int r = 0; r < rows; r++) {
             double mean = 0, squares = 0;
             for (int i = 0; i < c; i++) mean += (double)x[r * c + i] / c;
             for (int i = 0; i < c; i++) squares += ((double)x[r * c + i] - mean) * ((double)x[r * c + i] - mean) / c;
             for (int i = 0; i < c; i++)
-                want[r * c + i] = ((double)x[r * c + i] - mean) / sqrt(squares + 1e-5) * (double)gamma[i] + (double)beta[i];
+                want[r * c + i] =
+                    ((double)x[r * c + i] - mean) / sqrt(squares + 1e-5) * (double)gamma[i] + (double)beta[i];
         }
         tsr__tensor in = tensor_of(nn, x, 1, 1, rows, c), out;
         OK(tsr__nn_layer_norm(nn, &out, &in, 1e-5f, gamma, beta, &err));
@@ -82,9 +85,9 @@ static void layer_norm__equals_a_double_loop(void **state) {
 static void run_elementwise(tsr__nn *nn) {
     static const int sizes[][2] = { { 1, 2 }, { 3, 34 }, { 77, 640 }, { 9, 6 } };
     for (size_t t = 0; t < sizeof sizes / sizeof *sizes; t++) {
-        int     rows = sizes[t][0], c = sizes[t][1];
-        size_t  count = (size_t)(rows * c);
-        float  *x = random_values(nn, count, 3), *more = random_values(nn, count, 3);
+        int rows = sizes[t][0], c = sizes[t][1];
+        size_t count = (size_t)(rows * c);
+        float *x = random_values(nn, count, 3), *more = random_values(nn, count, 3);
         double *want = malloc(count * sizeof *want);
         x[0] = -90.0f; /* far tails must neither overflow nor turn into NaN */
         x[count - 1] = 90.0f;
@@ -92,7 +95,8 @@ static void run_elementwise(tsr__nn *nn) {
         OK(tsr__nn_geglu(nn, &out, &in, &err));
         for (int r = 0; r < rows; r++)
             for (int i = 0; i < c / 2; i++)
-                want[r * (c / 2) + i] = (double)x[r * c + i] * reference_act((double)x[r * c + c / 2 + i], TSR__ACT_GELU);
+                want[r * (c / 2) + i] =
+                    (double)x[r * c + i] * reference_act((double)x[r * c + c / 2 + i], TSR__ACT_GELU);
         compare(nn, &out, want, count / 2, "geglu");
         tsr__nn_release(nn, &out);
         OK(tsr__nn_add(nn, &other, &in, &err));
@@ -118,9 +122,9 @@ static void elementwise__equals_double_arithmetic(void **state) {
 }
 
 static void check_layout(tsr__nn *nn, int n, int c, int h, int w) {
-    size_t      count = (size_t)(n * c * h * w);
-    float      *x = random_values(nn, count, 1), *back = malloc(4 * count * sizeof *back);
-    double     *want = malloc(4 * count * sizeof *want);
+    size_t count = (size_t)(n * c * h * w);
+    float *x = random_values(nn, count, 1), *back = malloc(4 * count * sizeof *back);
+    double *want = malloc(4 * count * sizeof *want);
     tsr__tensor in, big, both;
     OK(tsr__nn_from_nchw(nn, &in, x, n, c, h, w, &err));
     OK(tsr__nn_to_nchw(nn, back, &in, &err));
@@ -159,7 +163,7 @@ static void run_finite(tsr__nn *nn) {
     for (size_t count = 1; count < 70; count += 17)
         for (int bad = 0; bad < 3; bad++) {
             float *x = random_values(nn, count, 1);
-            int    finite = -1;
+            int finite = -1;
             if (bad) x[count / 2] = bad == 1 ? NAN : -INFINITY;
             tsr__tensor in = tensor_of(nn, x, 1, 1, (int)count, 1);
             OK(tsr__nn_is_finite(nn, &in, &finite, &err));
@@ -175,8 +179,8 @@ static void is_finite__sees_nan_and_infinity(void **state) {
 
 static void run_timesteps(tsr__nn *nn) {
     static const float steps[] = { 0.0f, 999.0f, 500.25f };
-    tsr__tensor        out;
-    double             want[3 * 320];
+    tsr__tensor out;
+    double want[3 * 320];
     for (int s = 0; s < 3; s++)
         for (int i = 0; i < 160; i++) {
             double angle = (double)(steps[s] * (float)exp(-log(10000.0) * i / 160.0));
@@ -202,7 +206,7 @@ static void run_pool(tsr__nn *nn) {
     tsr__tensor a, b, c;
     OK(tsr__nn_tensor(nn, &a, 1, 512, 512, 16, &err));
     size_t held = tsr__nn_peak_bytes(nn);
-    void  *first = a.data;
+    void *first = a.data;
     assert_int_equal((uintptr_t)first % 64, 0);
     tsr__nn_release(nn, &a);
     OK(tsr__nn_tensor(nn, &b, 1, 512, 512, 16, &err));
