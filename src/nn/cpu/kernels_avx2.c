@@ -10,8 +10,9 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
-#include "nn/cpu/elem_float.h"
 #include "nn/cpu/vec_avx2.h"
+
+#include "nn/cpu/elem_float.h"
 #define KERNELS      tsr__kernels_avx2
 #define KERNELS_NAME "avx2"
 #include "nn/cpu/kernels_body.h"

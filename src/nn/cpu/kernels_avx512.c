@@ -11,8 +11,9 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 #endif
-#include "nn/cpu/elem_float.h"
 #include "nn/cpu/vec_avx512.h"
+
+#include "nn/cpu/elem_float.h"
 #define KERNELS      tsr__kernels_avx512
 #define KERNELS_NAME "avx512"
 #include "nn/cpu/kernels_body.h"

@@ -11,8 +11,9 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
 #endif
-#include "nn/cpu/elem_bf16.h"
 #include "nn/cpu/vec_avx512.h"
+
+#include "nn/cpu/elem_bf16.h"
 #define KERNELS      tsr__kernels_bf16
 #define KERNELS_NAME "avx512_bf16"
 #include "nn/cpu/kernels_body.h"
