@@ -34,13 +34,15 @@ TSR_API void tsr_image_free(tsr_image *image); /* NULL is allowed */
 TSR_API tsr_status tsr_image_set_text(tsr_image *image, const char *key, const char *text, tsr_error *err);
 TSR_API const char *tsr_image_text(const tsr_image *image, const char *key); /* NULL when absent; owned by the image */
 
-/* PNG, JPEG or WebP, told apart by content. Palette, grey and 16-bit PNGs become RGB(A); the EXIF orientation of JPEG and
- * WebP is applied. Metadata: PNG tEXt/zTXt/iTXt; JPEG and WebP EXIF UserComment as "parameters" and ComfyUI's EXIF
- * "prompt:"/"workflow:" strings; WebP/JPEG written by Tessera carry every text in EXIF (docs/metadata.md). Errors: NOT_FOUND, IO, BAD_FORMAT, TOO_LARGE, UNSUPPORTED. */
+/* PNG, JPEG or WebP, told apart by content. Palette, grey and 16-bit PNGs become RGB(A); the EXIF orientation of JPEG
+ * and WebP is applied. Metadata: PNG tEXt/zTXt/iTXt; JPEG and WebP EXIF UserComment as "parameters" and ComfyUI's EXIF
+ * "prompt:"/"workflow:" strings; WebP/JPEG written by Tessera carry every text in EXIF (docs/metadata.md).
+ * Errors: NOT_FOUND, IO, BAD_FORMAT, TOO_LARGE, UNSUPPORTED. */
 TSR_API tsr_status tsr_image_load(tsr_image **out, const char *path, tsr_error *err);
 TSR_API tsr_status tsr_image_load_memory(tsr_image **out, const void *data, size_t size, tsr_error *err);
-/* Format by the name's extension (.png .jpg .jpeg .webp). quality 1..100 for JPEG and WebP (100 in WebP = lossless), 0 = 95.
- * Written to a temporary beside it, then renamed. JPEG: UNSUPPORTED with alpha, TOO_LARGE when the texts do not fit 64 KiB. */
+/* Format by the name's extension (.png .jpg .jpeg .webp). quality 1..100 for JPEG and WebP (100 in WebP = lossless),
+ * 0 = 95. Written to a temporary beside it, then renamed. JPEG: UNSUPPORTED with alpha, TOO_LARGE when the texts do not
+ * fit 64 KiB. */
 TSR_API tsr_status tsr_image_save(const tsr_image *image, const char *path, int quality, tsr_error *err);
 /* The same bytes in memory; extension as in a file's name (".png"). Release *out with free(). */
 TSR_API tsr_status tsr_image_save_memory(void **out, size_t *size_out, const tsr_image *image, const char *extension,

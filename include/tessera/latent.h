@@ -35,7 +35,7 @@ typedef enum tsr_resize_method {
 /* ComfyUI's common_upscale without cropping: NCHW float32 in, out [n, c, height, width] given by the caller. */
 TSR_API tsr_status tsr_resize_nchw(float *out, int height, int width, const float *in, const int shape[4],
                                    tsr_resize_method method, tsr_error *err);
-/* The method of that ComfyUI name: "nearest-exact", "bilinear", "area", "bicubic", "lanczos", "bislerp". NOT_FOUND else. */
+/* The method of that ComfyUI name: "nearest-exact", "bilinear", "area", "bicubic", "lanczos", "bislerp". */
 TSR_API tsr_status tsr_resize_method_parse(tsr_resize_method *out, const char *name, tsr_error *err);
 /* ComfyUI's crop "center": what to cut from each side of a picture of width x height (x columns left and right, y rows
  * top and bottom) before resizing it to the target. All sizes at least 1. */

@@ -42,9 +42,10 @@ TSR_API tsr_status tsr_mask_parse_color(unsigned *out, const char *text, tsr_err
 TSR_API tsr_status tsr_mask_resize(tsr_mask **out, const tsr_mask *mask, int width, int height, tsr_error *err);
 /* Bilinear with align_corners true, as the two-sampler upscaler brings its mask to the next size. */
 TSR_API tsr_status tsr_mask_resize_corners(tsr_mask **out, const tsr_mask *mask, int width, int height, tsr_error *err);
-/* The mean weight under each target pixel, counting the parts of pixels at its border: loses no soft value and keeps the
- * mean of the mask. For shrinking to latent size. */
-TSR_API tsr_status tsr_mask_downsample_area(tsr_mask **out, const tsr_mask *mask, int width, int height, tsr_error *err);
+/* The mean weight under each target pixel, counting the parts of pixels at its border: loses no soft value and keeps
+ * the mean of the mask. For shrinking to latent size. */
+TSR_API tsr_status tsr_mask_downsample_area(tsr_mask **out, const tsr_mask *mask, int width, int height,
+                                            tsr_error *err);
 /* Smallest, largest and mean weight. */
 TSR_API float tsr_mask_min(const tsr_mask *mask);
 TSR_API float tsr_mask_max(const tsr_mask *mask);
@@ -53,15 +54,16 @@ TSR_API float tsr_mask_mean(const tsr_mask *mask);
 TSR_API tsr_status tsr_mask_feather(tsr_mask *mask, float radius_px, tsr_error *err);
 /* ComfyUI's FeatherMask with its quirk on the right and bottom edges. */
 TSR_API tsr_status tsr_mask_feather_edges(tsr_mask *mask, int left, int top, int right, int bottom, tsr_error *err);
-/* The Impact Pack's region mask, exactly 0 or 1: resample to (w, h) swapped as the reference does, round (half to even),
- * box sum of overlap x overlap, clamp to 1, crop, round. overlap 0: resample and round.
+/* The Impact Pack's region mask, exactly 0 or 1: resample to (w, h) swapped as the reference does, round (half to
+ * even), box sum of overlap x overlap, clamp to 1, crop, round. overlap 0: resample and round.
  * (width, height) is the target size the reference would name: the latent's in RegionalSampler's own mask_erosion, the
  * mask's own pixel size in RegionalPrompt.get_mask_erosion. Because of the swap the result is `height` wide and `width`
  * high; on square targets nothing shows. Bring it to the latent with tsr_mask_resize. overlap 0..10000. */
 TSR_API tsr_status tsr_mask_region_growth(tsr_mask **out, const tsr_mask *mask, int width, int height, int overlap,
                                           tsr_error *err);
 /* The same growth without the swap, for masks that need not repeat the reference: the result is width x height. */
-TSR_API tsr_status tsr_mask_grow(tsr_mask **out, const tsr_mask *mask, int width, int height, int overlap, tsr_error *err);
+TSR_API tsr_status tsr_mask_grow(tsr_mask **out, const tsr_mask *mask, int width, int height, int overlap,
+                                 tsr_error *err);
 /* The base mask of RegionalSampler: 1 where no mask has any weight, else 0. All masks of one size; count at least 1. */
 TSR_API tsr_status tsr_mask_inverse_of_union(tsr_mask **out, const tsr_mask *const *masks, int count, tsr_error *err);
 /* The base mask of the two-sampler nodes: 1 wherever the mask is not exactly 1. */

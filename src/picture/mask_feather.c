@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "tessera/mask.h"
 
-/* Convolves one line (stride as in memory) with the half kernel [reach + 1]; beyond the ends the border value goes on. */
+/* Convolves one line (stride as in memory) with the half kernel [reach + 1]; past the ends the border goes on. */
 static void blur_line(float *line, size_t stride, int count, const float *kernel, int reach, float *copy) {
     for (int i = 0; i < count; i++) copy[i] = line[(size_t)i * stride];
     for (int i = 0; i < count; i++) {

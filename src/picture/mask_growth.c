@@ -12,7 +12,7 @@
 #define OVERLAP_MAX 10000
 
 /* Whether a window of `overlap` samples around each position holds a set one, along one line; stride as in memory.
- * The window starts ceil((overlap - 1) / 2) before the position: for an even overlap one more lies before than after. */
+ * The window starts ceil((overlap - 1) / 2) before the position: of an even overlap one more lies before than after. */
 static void widen_line(float *line, size_t stride, int count, int overlap, float *copy) {
     int before = overlap / 2, after = overlap - 1 - before;
     int last = -OVERLAP_MAX * 2; /* the last set sample seen, at most position + after */

@@ -39,8 +39,8 @@ tsr_status tsr__sink_text(tsr__text_sink *sink, const void *key, size_t key_size
 /* png_text.c: the texts of a whole PNG file; also checks that its chunks fit into it. */
 tsr_status tsr__png_read_texts(tsr__text_sink *sink, const unsigned char *data, size_t size, tsr_error *err);
 
-/* exif.c: a TIFF block as it stands in JPEG's APP1 (after "Exif\0\0") and WebP's EXIF chunk. Reading ignores what is out
- * of bounds or unknown; *orientation gets 1..8 if the block has one. Writing adds to out, nothing when there are no texts. */
+/* exif.c: a TIFF block as it stands in JPEG's APP1 (after "Exif\0\0") and WebP's EXIF chunk. Reading ignores what is
+ * out of bounds or unknown; *orientation is set if the block has one. Writing adds to out, nothing without texts. */
 tsr_status tsr__exif_read(tsr__text_sink *sink, int *orientation, const unsigned char *tiff, size_t size,
                           tsr_error *err);
 tsr_status tsr__exif_write(tsr__bytes *out, const tsr_image *image, tsr_error *err);

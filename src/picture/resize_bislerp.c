@@ -1,5 +1,5 @@
-/* resize_bislerp.c - ComfyUI's "bislerp": linear in x then y, but turning the channel vector of a pixel instead of mixing
- * it, so that the strength of a latent survives. Owns that formula only. */
+/* resize_bislerp.c - ComfyUI's "bislerp": linear in x then y, but turning the channel vector of a pixel instead of
+ * mixing it, so that the strength of a latent survives. Owns that formula only. */
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-/* resize_lanczos.c - "lanczos" as ComfyUI has it: through 8-bit pixels and Pillow's fixed-point resampling, columns first.
+/* resize_lanczos.c - "lanczos" as ComfyUI has it: through 8-bit pixels and Pillow's fixed-point sums, columns first.
  *
  * Owns the kernel a = 3 stretched when shrinking, and its 22-bit integer weights. Values outside 0..1 are clamped, so
  * this is for pictures; latents lose their range, as they do in ComfyUI. */

@@ -1,4 +1,4 @@
-/* test_masks_golden.c - masks against the reference's numbers (tests/golden/data/masks.safetensors): rounded ones exactly. */
+/* test_masks_golden.c - masks against the reference's numbers (masks.safetensors): rounded ones exactly. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* test_resize_golden.c - resizing and compositing against the reference's numbers (resize and composite .safetensors). */
+/* test_resize_golden.c - resizing and compositing against the reference's numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
