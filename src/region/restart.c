@@ -153,7 +153,7 @@ static tsr_status second_seed(uint64_t *out, const tsr_regional_options *o, tsr_
     switch (o->seed_2nd_mode) {
     case TSR_SEED_2ND_IGNORE: return TSR_OK;
     case TSR_SEED_2ND_ADD:
-        if (o->seed_2nd > UINT64_MAX - o->seed && o->seed_2nd - SEED_WRAP > UINT64_MAX - o->seed)
+        if (o->seed_2nd > SEED_WRAP && o->seed_2nd - SEED_WRAP > UINT64_MAX - o->seed)
             return tsr__fail(err, TSR_BAD_ARGUMENT, "seed + seed_2nd is over 64 bits; give smaller seeds");
         *out = o->seed + o->seed_2nd; /* may wrap: what is taken off brings it back */
         if (o->seed_2nd > UINT64_MAX - o->seed || *out > SEED_WRAP) *out -= SEED_WRAP;
