@@ -26,13 +26,13 @@ enum {
     TSR__MAX_HISTORY = 6,
     TSR__MAX_SCALARS = 8,
     TSR__MAX_SIGMAS = 1 << 20,
-    TSR__MAX_STAGE = 2,
     TSR__FIXED_ARRAYS = 6 /* latent, middle, answer, uncond, x0, draw */
 };
 
 typedef struct tsr__solver_kind {
     const char *name, *summary;
     unsigned flags; /* TSR_SAMPLER_... */
+    int stages;     /* evaluations a step, at most */
     int history;    /* arrays the family keeps; array 0 may be reported as mixed noise */
     int variant;    /* the family's own constant */
     tsr_status (*advance)(tsr_solver *s, tsr_error *err);
