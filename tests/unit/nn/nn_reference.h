@@ -2,8 +2,6 @@
 #ifndef TSR_NN_REFERENCE_H
 #define TSR_NN_REFERENCE_H
 
-#include "nn/nn.h"
-#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
+
+#include "nn/nn.h"
 
 /* A small generator of our own, so that the data is the same everywhere. */
 static uint64_t random_state = 1;
