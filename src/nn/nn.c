@@ -11,7 +11,7 @@
 enum { MAX_SIDE = 1 << 24 };
 
 int tsr__nn_has_bf16(void) {
-    return tsr__kernels_bf16_or_null() != NULL;
+    return tsr__nn_onednn.has_bf16();
 }
 
 tsr_status tsr__nn_new(tsr__nn **out, const tsr__nn_options *options, tsr_error *err) {
@@ -20,14 +20,14 @@ tsr_status tsr__nn_new(tsr__nn **out, const tsr__nn_options *options, tsr_error 
     *out = NULL;
     if (options->threads < 0 || options->threads > 1024)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%d threads: use 1 to 1024, or 0 for all", options->threads);
+    const tsr__nn_backend *backend = &tsr__nn_onednn;
     TSR_ALLOC_ZERO(err, nn, 1);
     nn->precision = options->precision;
     nn->threads = options->threads ? options->threads : omp_get_max_threads();
     nn->kernels[TSR__F32] = tsr__kernels_f32();
     nn->kernels[TSR__BF16] = tsr__kernels_bf16_or_null();
-    if (nn->precision == TSR__BF16 && !nn->kernels[TSR__BF16])
+    if (nn->precision == TSR__BF16 && !backend->has_bf16())
         TSR_FAIL(err, TSR_UNSUPPORTED, "this CPU has no bf16 arithmetic (avx512_bf16): use --precision f32");
-    const tsr__nn_backend *backend = &tsr__nn_onednn;
     TSR_TRY(backend->open(nn, err));
     nn->backend = backend;
     *out = nn;

@@ -49,6 +49,7 @@ typedef struct tsr__norm_call {
 /* One row per back end. `out` tensors are allocated and have the right shape; shapes and types were checked. */
 typedef struct tsr__nn_backend {
     const char *name;
+    int (*has_bf16)(void);
     tsr_status (*open)(tsr__nn *nn, tsr_error *err);
     void (*close)(tsr__nn *nn);
     tsr_status (*weight_new)(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err);

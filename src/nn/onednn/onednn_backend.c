@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Instruction sets are bit masks, each containing those it builds on. oneDNN's own limit (ONEDNN_MAX_CPU_ISA) counts. */
+static int has_bf16(void) {
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), need = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+    return (isa & need) == need && tsr__kernels_bf16_or_null() != NULL;
+}
+
 static void close_backend(tsr__nn *nn) {
     tsr__onednn *state = nn->state;
     if (!state) return;
@@ -177,6 +183,7 @@ done:
 
 const tsr__nn_backend tsr__nn_onednn = {
     .name = "onednn",
+    .has_bf16 = has_bf16,
     .open = open_backend,
     .close = close_backend,
     .weight_new = weight_new,
