@@ -79,33 +79,48 @@ static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p
     return code;
 }
 
-static int is_fast(const_dnnl_primitive_desc_t pd) {
+/* The implementation oneDNN chose, "brgconv:avx512_core" for example; static lifetime, never NULL. */
+static const char *implementation(const_dnnl_primitive_desc_t pd) {
     const char *name = NULL;
-    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name) == dnnl_success && name &&
-           !strstr(name, "ref");
+    dnnl_status_t code = dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name);
+    return code == dnnl_success && name ? name : "";
 }
 
-tsr_status tsr__dnn_describe(tsr__nn *nn, dnnl_primitive_desc_t *out, const tsr__problem *p, tsr__const_md weights,
-                             int *fast, tsr_error *err) {
-    tsr__onednn *state = nn->state;
-    layouts l = { NULL, NULL, NULL, NULL };
+static dnnl_status_t describe(tsr__onednn *state, dnnl_primitive_desc_t *out, const tsr__problem *p, const layouts *l,
+                              tsr__const_md weights) {
     dnnl_primitive_attr_t attr = NULL;
+    dnnl_status_t code = make_attr(&attr, p, l->dst);
     *out = NULL;
-    *fast = 0;
-    dnnl_status_t code = p->conv ? conv_layouts(&l, p, tsr__dnn_type(nn)) : matmul_layouts(&l, p, tsr__dnn_type(nn));
-    if (code == dnnl_success) code = make_attr(&attr, p, l.dst);
     if (code == dnnl_success && p->conv) {
         tsr__dnn_conv_shape shape = { { p->stride, p->stride },
                                       { p->pad_before, p->pad_before },
                                       { p->pad_after, p->pad_after } };
-        code = tsr__dnn_conv(out, state->engine, l.src, weights ? weights : l.weights, l.bias, l.dst, &shape, attr);
+        code = tsr__dnn_conv(out, state->engine, l->src, weights, l->bias, l->dst, &shape, attr);
     } else if (code == dnnl_success) {
-        code = tsr__dnn_matmul(out, state->engine, l.src, weights ? weights : l.weights, l.bias, l.dst, attr);
+        code = tsr__dnn_matmul(out, state->engine, l->src, weights, l->bias, l->dst, attr);
     }
     if (attr) (void)dnnl_primitive_attr_destroy(attr);
+    return code;
+}
+
+tsr_status tsr__dnn_describe(tsr__nn *nn, tsr__described *out, const tsr__problem *p, tsr__const_md weights,
+                             tsr_error *err) {
+    tsr__onednn *state = nn->state;
+    layouts l = { NULL, NULL, NULL, NULL };
+    memset(out, 0, sizeof *out);
+    dnnl_status_t code = p->conv ? conv_layouts(&l, p, tsr__dnn_type(nn)) : matmul_layouts(&l, p, tsr__dnn_type(nn));
+    if (code == dnnl_success) code = describe(state, &out->pd, p, &l, weights ? weights : l.weights);
+    if (code == dnnl_success && p->conv && p->residual && strstr(implementation(out->pd), "gemm")) {
+        /* oneDNN 2.6's convolution by gemm (CPUs without AVX2) reads a residual in nhwc at wrong places. */
+        tsr__problem bare = *p;
+        bare.residual = 0;
+        (void)dnnl_primitive_desc_destroy(out->pd);
+        code = describe(state, &out->pd, &bare, &l, weights ? weights : l.weights);
+        out->adds_after = 1;
+    }
     free_layouts(&l);
     if (code != dnnl_success) return fail(err, code, p);
-    *fast = is_fast(*out);
+    out->fast = !strstr(implementation(out->pd), "ref");
     return TSR_OK;
 }
 
@@ -156,36 +171,34 @@ static tsr__entry *oldest(tsr__onednn *state) {
 }
 
 /* Chooses the descriptor: the first pack that has a fast primitive, else the layout oneDNN itself prefers. */
-static tsr_status choose(tsr__nn *nn, dnnl_primitive_desc_t *out, int *pack, const tsr__problem *problem,
+static tsr_status choose(tsr__nn *nn, tsr__described *out, int *pack, const tsr__problem *problem,
                          tsr__nn_weight *weight, tsr_error *err) {
     tsr_status status = TSR_OK;
-    dnnl_primitive_desc_t pd = NULL;
-    int fast;
+    tsr__described d = { NULL, 0, 0 };
     for (*pack = 0; *pack < weight->pack_count; ++*pack) {
-        tsr_status tried = tsr__dnn_describe(nn, &pd, problem, weight->packs[*pack].md, &fast, NULL);
+        tsr_status tried = tsr__dnn_describe(nn, &d, problem, weight->packs[*pack].md, NULL);
         if (tried == TSR_NO_MEMORY) TSR_FAIL(err, tried, "out of memory preparing a layer");
-        if (tried == TSR_OK && fast) goto found;
-        if (pd) (void)dnnl_primitive_desc_destroy(pd);
-        pd = NULL;
+        if (tried == TSR_OK && d.fast) goto found;
+        if (d.pd) (void)dnnl_primitive_desc_destroy(d.pd);
+        d.pd = NULL;
     }
-    TSR_TRY(tsr__dnn_describe(nn, &pd, problem, NULL, &fast, err));
-    tsr__const_md layout = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+    TSR_TRY(tsr__dnn_describe(nn, &d, problem, NULL, err));
+    tsr__const_md layout = dnnl_primitive_desc_query_md(d.pd, dnnl_query_weights_md, 0);
     for (*pack = 0; *pack < weight->pack_count; ++*pack)
         if (tsr__md_equal(layout, weight->packs[*pack].md)) goto found;
-    if (!fast || weight->pack_count == TSR__MAX_PACKS) {
+    if (!d.fast || weight->pack_count == TSR__MAX_PACKS) {
         /* No layout is faster than the one already here. */
-        (void)dnnl_primitive_desc_destroy(pd);
-        pd = NULL;
+        (void)dnnl_primitive_desc_destroy(d.pd);
         *pack = 0;
-        TSR_TRY(tsr__dnn_describe(nn, &pd, problem, weight->packs[0].md, &fast, err));
+        TSR_TRY(tsr__dnn_describe(nn, &d, problem, weight->packs[0].md, err));
         goto found;
     }
     TSR_TRY(tsr__dnn_repack(nn, weight, layout, err));
 found:
-    *out = pd;
-    pd = NULL;
+    *out = d;
+    d.pd = NULL;
 done:
-    if (pd) (void)dnnl_primitive_desc_destroy(pd);
+    if (d.pd) (void)dnnl_primitive_desc_destroy(d.pd);
     return status;
 }
 
@@ -208,18 +221,19 @@ tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const ts
                               tsr__nn_weight *weight, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__onednn *state = nn->state;
-    dnnl_primitive_desc_t pd = NULL;
+    tsr__described d = { NULL, 0, 0 };
     uint64_t hash = hash_problem(problem);
     tsr__entry *e = find(state, problem, hash, weight, pack);
     if (!e) {
-        TSR_TRY(choose(nn, &pd, pack, problem, weight, err));
+        TSR_TRY(choose(nn, &d, pack, problem, weight, err));
         e = oldest(state);
         clear_entry(e);
         e->problem = *problem;
         e->hash = hash;
+        e->adds_after = d.adds_after;
         dnnl_status_t code = tsr__md_clone(&e->weight_md, weight->packs[*pack].md);
-        if (code == dnnl_success) code = make_memories(state, e, pd);
-        if (code == dnnl_success) code = dnnl_primitive_create(&e->primitive, pd);
+        if (code == dnnl_success) code = make_memories(state, e, d.pd);
+        if (code == dnnl_success) code = dnnl_primitive_create(&e->primitive, d.pd);
         if (code != dnnl_success) {
             clear_entry(e);
             status = fail(err, code, problem);
@@ -229,6 +243,6 @@ tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const ts
     e->used = ++state->clock;
     *out = e;
 done:
-    if (pd) (void)dnnl_primitive_desc_destroy(pd);
+    if (d.pd) (void)dnnl_primitive_desc_destroy(d.pd);
     return status;
 }

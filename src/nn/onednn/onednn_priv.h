@@ -40,6 +40,7 @@ typedef struct tsr__entry {
     dnnl_primitive_t primitive;
     dnnl_memory_t src, dst, bias, residual, scratch; /* data handles are set at each use */
     size_t scratch_size;
+    int adds_after;
 } tsr__entry;
 
 enum { TSR__CACHE_SIZE = 512 };
@@ -66,9 +67,15 @@ static inline int tsr__is_matmul(const tsr__weight_spec *s) {
     return s->k == 0 || (s->k == 1 && s->stride == 1 && s->pad_before == 0 && s->pad_after == 0);
 }
 
-/* A primitive descriptor for the problem; weights NULL asks oneDNN to choose the layout. *fast: not a reference loop. */
-tsr_status tsr__dnn_describe(tsr__nn *nn, dnnl_primitive_desc_t *out, const tsr__problem *problem,
-                             tsr__const_md weights, int *fast, tsr_error *err);
+/* A primitive descriptor for a problem. */
+typedef struct tsr__described {
+    dnnl_primitive_desc_t pd;
+    int fast;       /* not a reference loop */
+    int adds_after; /* the primitive leaves the residual out: it is to be added afterwards */
+} tsr__described;
+/* weights NULL asks oneDNN to choose the layout. The caller destroys out->pd. */
+tsr_status tsr__dnn_describe(tsr__nn *nn, tsr__described *out, const tsr__problem *problem, tsr__const_md weights,
+                             tsr_error *err);
 /* The primitive for a problem and a weight, from the cache or new; may add a pack to the weight. *pack says which of
  * its packs it reads. */
 tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const tsr__problem *problem,

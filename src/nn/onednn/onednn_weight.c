@@ -125,19 +125,18 @@ static tsr_status pack_source(tsr__nn *nn, tsr__nn_weight *weight, const tsr__we
     void *source = NULL;
     tsr__md source_md = NULL;
     dnnl_memory_t source_memory = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    int fast;
+    tsr__described d = { NULL, 0, 0 };
     tsr__problem problem = usual_problem(spec);
-    TSR_TRY(tsr__dnn_describe(nn, &pd, &problem, NULL, &fast, err));
+    TSR_TRY(tsr__dnn_describe(nn, &d, &problem, NULL, err));
     TSR_TRY(read_source(nn, &source, spec, err));
     TSR_DNN(err, source_layout(&source_md, spec, tsr__dnn_type(nn)), "weight layout");
     TSR_DNN(err, dnnl_memory_create(&source_memory, source_md, state->engine, source), "weight memory");
-    TSR_TRY(new_pack(nn, &weight->packs[0], dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), err));
+    TSR_TRY(new_pack(nn, &weight->packs[0], dnnl_primitive_desc_query_md(d.pd, dnnl_query_weights_md, 0), err));
     weight->pack_count = 1;
     TSR_TRY(reorder(nn, source_memory, source_md, weight->packs[0].memory, weight->packs[0].md, err));
 done:
     if (source_memory) (void)dnnl_memory_destroy(source_memory);
-    if (pd) (void)dnnl_primitive_desc_destroy(pd);
+    if (d.pd) (void)dnnl_primitive_desc_destroy(d.pd);
     tsr__md_free(source_md);
     free(source);
     return status;

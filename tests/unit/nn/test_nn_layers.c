@@ -96,7 +96,10 @@ static void check_conv(tsr__nn *nn, const conv_case *t, int mode) {
     OK(tsr__nn_conv2d(nn, &y, &x, w, mode & 2 ? l.add : NULL, mode & 1 ? &residual : NULL, &err));
     assert_int_equal(y.h, oh);
     assert_int_equal(y.w, ow);
-    compare(nn, &y, l.want, count, "convolution");
+    char what[96];
+    snprintf(what, sizeof what, "convolution %dx%dx%dx%d -> %d, kernel %d, stride %d, mode %d", t->n, t->h, t->w, t->in,
+             t->out, t->k, t->stride, mode);
+    compare(nn, &y, l.want, count, what);
     tsr__nn_release(nn, &y);
     tsr__nn_release(nn, &x);
     tsr__nn_release(nn, &residual);
