@@ -34,7 +34,8 @@ typedef struct tsr_brownian tsr_brownian;
 TSR_API tsr_status tsr_brownian_new(tsr_brownian **out, size_t count, float sigma_min, float sigma_max, uint64_t seed,
                                     tsr_error *err);
 TSR_API void tsr_brownian_free(tsr_brownian *tree); /* NULL is allowed */
-/* (W(b) - W(a)) / sqrt(|b - a|) with sign by direction, a and b clamped to the range; zeros for an empty interval. */
+/* (W(b) - W(a)) / sqrt(|b - a|) with sign by direction: negative when sigma falls. W stays constant outside the range, so a
+ * query that leaves it has less variance, and one wholly outside, or empty, gives zeros (ComfyUI's rule). */
 TSR_API tsr_status tsr_brownian_query(tsr_brownian *tree, float sigma_from, float sigma_to, float *out, tsr_error *err);
 
 #ifdef __cplusplus

@@ -22,13 +22,15 @@ void tsr_rng_seed(tsr_rng *rng, uint64_t seed) {
 
 static uint32_t twist(uint32_t high, uint32_t low) {
     uint32_t mixed = (high & 0x80000000u) | (low & 0x7fffffffu);
-    return (mixed >> 1) ^ ((low & 1u) ? 0x9908b0dfu : 0u);
+    return (mixed >> 1) ^ (0x9908b0dfu & (0u - (low & 1u)));
 }
 
 static void refill(tsr_rng *rng) {
+    enum { WRAP = STATE_SIZE - STATE_SHIFT };
     uint32_t *s = rng->state;
-    for (int i = 0; i < STATE_SIZE; i++)
-        s[i] = s[(i + STATE_SHIFT) % STATE_SIZE] ^ twist(s[i], s[(i + 1) % STATE_SIZE]);
+    for (int i = 0; i < WRAP; i++) s[i] = s[i + STATE_SHIFT] ^ twist(s[i], s[i + 1]);
+    for (int i = WRAP; i < STATE_SIZE - 1; i++) s[i] = s[i - WRAP] ^ twist(s[i], s[i + 1]);
+    s[STATE_SIZE - 1] = s[STATE_SHIFT - 1] ^ twist(s[STATE_SIZE - 1], s[0]);
     rng->left = STATE_SIZE;
     rng->next = 0;
 }
