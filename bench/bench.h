@@ -34,5 +34,8 @@ void bench_profile(bench_report *report, tsr__nn *nn, int limit, double peak_gfl
 
 /* The benchmarks. */
 tsr_status bench_kernels(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_unet(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_vae(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_clean(const bench_options *options, bench_report *report, tsr_error *err);
 
 #endif /* TSR_BENCH_H */

@@ -19,6 +19,9 @@ static const struct {
     tsr_status (*run)(const bench_options *options, bench_report *report, tsr_error *err);
 } benchmarks[] = {
     { "kernels", "layers of Stable Diffusion 1.5, one by one, against oneDNN's matmul", bench_kernels },
+    { "unet", "Stable Diffusion 1.5's UNet whole, batch 2, on synthetic weights", bench_unet },
+    { "vae", "Stable Diffusion 1.5's decoder whole, 512 x 512, on synthetic weights", bench_vae },
+    { "clean", "removes the synthetic checkpoint that unet and vae keep in $TMPDIR", bench_clean },
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
 

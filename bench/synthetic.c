@@ -13,13 +13,13 @@
 #define BLOCK       65521 /* prime: repeats never line up with rows */
 #define FILE_NAME   "tessera-bench-sd15.safetensors"
 
-typedef enum kind { KIND_WEIGHT, KIND_GAMMA, KIND_ZERO } kind;
+typedef enum values { KIND_WEIGHT, KIND_GAMMA, KIND_ZERO } values;
 
 typedef struct entry {
     char name[120];
     int rank;
     int64_t shape[4];
-    kind kind;
+    values kind;
 } entry;
 
 /* Walks the networks in the order they run; places is the area at hand. */
@@ -31,7 +31,7 @@ typedef struct plan {
     const char *prefix;
 } plan;
 
-static void add(plan *p, kind kind, int rank, const int64_t *shape, const char *name, const char *end) {
+static void add(plan *p, values kind, int rank, const int64_t *shape, const char *name, const char *end) {
     if (p->count == MAX_ENTRIES) {
         fprintf(stderr, "bench: more than %d tensors\n", MAX_ENTRIES);
         abort();
@@ -45,26 +45,22 @@ static void add(plan *p, kind kind, int rank, const int64_t *shape, const char *
     p->parameters += count;
 }
 
-static const char *text(char *out, size_t size, const char *format, va_list args) {
-    vsnprintf(out, size, format, args);
-    return out;
-}
-#define NAMED(p, name)                                                                                                 \
+#define NAMED(name)                                                                                                    \
     char name[100];                                                                                                    \
     va_list args;                                                                                                      \
     va_start(args, format);                                                                                            \
-    text(name, sizeof name, format, args);                                                                             \
+    vsnprintf(name, sizeof name, format, args);                                                                        \
     va_end(args)
 
 static void norm(plan *p, int64_t c, const char *format, ...) {
-    NAMED(p, name);
+    NAMED(name);
     add(p, KIND_GAMMA, 1, &c, name, "weight");
     add(p, KIND_ZERO, 1, &c, name, "bias");
 }
 
 /* rows: how many places it is applied to */
 static void linear(plan *p, int64_t rows, int64_t out, int64_t in, int rank, int bias, const char *format, ...) {
-    NAMED(p, name);
+    NAMED(name);
     const int64_t shape[4] = { out, in, 1, 1 };
     add(p, KIND_WEIGHT, rank, shape, name, "weight");
     if (bias) add(p, KIND_ZERO, 1, shape, name, "bias");
@@ -72,7 +68,7 @@ static void linear(plan *p, int64_t rows, int64_t out, int64_t in, int rank, int
 }
 
 static void conv(plan *p, int64_t out, int64_t in, const char *format, ...) {
-    NAMED(p, name);
+    NAMED(name);
     const int64_t shape[4] = { out, in, 3, 3 };
     add(p, KIND_WEIGHT, 4, shape, name, "weight");
     add(p, KIND_ZERO, 1, shape, name, "bias");
