@@ -11,7 +11,7 @@
 #include "core/suggest.h"
 #include "schedule_priv.h"
 
-/* Writes descending sigmas ending in 0 to out (room for `room_for` values); returns how many. */
+/* Writes descending sigmas ending in 0 to out (room for the table and steps + 2 more); returns how many. */
 typedef int (*fill_fn)(float *out, const tsr_sigma_table *table, int steps);
 
 /* torch.linspace in float32: counted from the nearer end. */

@@ -100,6 +100,7 @@ done:
 
 tsr_status tsr__solver_plan(tsr_solver *s, tsr_error *err) {
     s->n_steps = s->n_sigmas - 1;
+    s->own_sigmas = 0;
     return s->kind->plan ? s->kind->plan(s, err) : TSR_OK;
 }
 
@@ -154,7 +155,7 @@ static tsr_solver_event go_on(tsr_solver *s, tsr_error *err) {
         s->phase = TSR__PHASE_WAITING;
         return TSR_SOLVER_WANT_DENOISED;
     }
-    if (!s->kind->plan || s->kind->plan == tsr__plan_sa) s->latent_sigma = s->sigmas[s->step + 1];
+    if (!s->own_sigmas) s->latent_sigma = s->sigmas[s->step + 1];
     s->step++;
     s->phase = TSR__PHASE_BETWEEN;
     return TSR_SOLVER_STEPPED;

@@ -61,6 +61,7 @@ static void finish_third(tsr_solver *s, float t, float h) {
 tsr_status tsr__plan_dpm_fast(tsr_solver *s, tsr_error *err) {
     int evaluations = s->n_sigmas - 1, thirds = evaluations / 3 + 1;
     (void)err;
+    s->own_sigmas = 1;
     s->n_steps = thirds; /* a multiple of 3 ends in orders 2 and 1 */
     s->scalars[0] = -log(s->sigmas[0]);
     s->scalars[1] = (-log(last_positive(s)) - s->scalars[0]) / thirds;
@@ -107,6 +108,7 @@ tsr_status tsr__plan_dpm_adaptive(tsr_solver *s, tsr_error *err) {
     s->scalars[AT_T] = -logf(s->sigmas[0]);
     s->scalars[AT_END] = -logf((float)last_positive(s));
     s->scalars[AT_H] = first_h;
+    s->own_sigmas = 1;
     s->n_steps = s->scalars[AT_T] < s->scalars[AT_END] - 1e-5 ? INT32_MAX : 0;
     return TSR_OK;
 }

@@ -52,6 +52,7 @@ struct tsr_solver {
     int asks_middle;   /* the query's x is middle, else latent */
     int asks;          /* set by the family: it wants another answer */
     int has_x0;
+    int own_sigmas; /* set by plan: the family sets latent_sigma itself */
     float query_sigma;
     float latent_sigma; /* of the latent */
 

@@ -155,7 +155,6 @@ static void noise_part__is_what_was_added(void **state) {
             answer(b);
         }
         int stochastic = (tsr_sampler_flags(k) & TSR_SAMPLER_STOCHASTIC) != 0;
-        /* The first step of sa_solver lies above the sigmas at which it adds noise. */
         if (noisy != stochastic) fail_msg("%s: noise %d, flagged %d", tsr_sampler_name(k), noisy, stochastic);
         tsr_solver_free(a);
         tsr_solver_free(b);
