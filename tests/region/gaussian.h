@@ -22,22 +22,22 @@ typedef struct gaussian_cond {
 } gaussian_cond;
 
 typedef struct gaussian {
-    tsr_denoiser     denoiser;
+    tsr_denoiser denoiser;
     tsr_sigma_table *table;
-    int              calls;       /* of denoise() */
-    int              evaluations; /* latents */
-    int              nan_at;      /* the evaluation that returns NaN, from 1; 0: none */
+    int calls;       /* of denoise() */
+    int evaluations; /* latents */
+    int nan_at;      /* the evaluation that returns NaN, from 1; 0: none */
 } gaussian;
 
 static tsr_status gaussian_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
                                    tsr_error *err) {
     gaussian *g = user;
-    size_t    n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
+    size_t n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
     (void)err;
     g->calls++;
     for (int k = 0; k < count; k++) {
         const gaussian_cond *cond = calls[k].cond;
-        float                v = cond->sd * cond->sd, s = calls[k].sigma * calls[k].sigma;
+        float v = cond->sd * cond->sd, s = calls[k].sigma * calls[k].sigma;
         g->evaluations++;
         for (size_t i = 0; i < n; i++) calls[k].denoised[i] = (v * calls[k].x[i] + s * cond->mu) / (v + s);
         if (g->evaluations == g->nan_at) calls[k].denoised[n / 2] = NAN;
@@ -74,7 +74,7 @@ static inline tsr_mask *box_mask(int width, int height, int x, int y, int w, int
 
 static inline tsr_latent *zero_latent(int n, int c, int h, int w) {
     tsr_latent *latent = NULL;
-    tsr_error   err = TSR_ERROR_INIT;
+    tsr_error err = TSR_ERROR_INIT;
     expect_ok(tsr_latent_new(&latent, n, c, h, w, &err), &err);
     return latent;
 }
@@ -82,9 +82,9 @@ static inline tsr_latent *zero_latent(int n, int c, int h, int w) {
 /* Plans and runs; the caller frees the latent. */
 static inline tsr_latent *run_regions(const tsr_region_base *base, const tsr_region *regions, int n,
                                       const tsr_regional_options *options, const tsr_latent *latent) {
-    tsr_plan   *plan = NULL;
+    tsr_plan *plan = NULL;
     tsr_latent *out = NULL;
-    tsr_error   err = TSR_ERROR_INIT;
+    tsr_error err = TSR_ERROR_INIT;
     expect_ok(tsr_plan_new(&plan, base, regions, n, options, latent->shape, &err), &err);
     expect_ok(tsr_plan_run(&out, plan, latent, NULL, &err), &err);
     tsr_plan_free(plan);

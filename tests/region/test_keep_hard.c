@@ -6,10 +6,10 @@
 enum { SIDE = 4, STEPS = 7, MAX_SAMPLERS = 64 };
 
 typedef struct pair {
-    gaussian      g;
+    gaussian g;
     gaussian_cond base, region, negative;
-    tsr_latent   *latent;
-    tsr_mask     *mask; /* left half */
+    tsr_latent *latent;
+    tsr_mask *mask; /* left half */
 } pair;
 
 static int setup(void **state) {
@@ -43,9 +43,9 @@ static tsr_guide guide_of(pair *p, const gaussian_cond *cond, float cfg) {
 static tsr_latent *plain_from(const tsr_latent *latent, tsr_guide guide, const char *sampler, const float *sigmas,
                               int n, uint64_t canvas_seed, uint64_t seed) {
     tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
-    tsr_latent        *out = NULL;
-    tsr_error          err = TSR_ERROR_INIT;
-    float              noise[2 * SIDE * SIDE];
+    tsr_latent *out = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    float noise[2 * SIDE * SIDE];
     expect_ok(tsr_initial_noise(noise, latent->shape, canvas_seed, NULL, &err), &err);
     o.noise = noise;
     o.sampler = sampler;
@@ -73,17 +73,18 @@ static void expect_columns(const tsr_latent *a, const tsr_latent *b, int from, i
 }
 
 static void keep__pairs_equal_plain_runs(void **state) {
-    pair       *p = *state;
-    tsr_guide   base = guide_of(p, &p->base, 4.0f), region = guide_of(p, &p->region, 1.7f);
-    int         n = tsr_sampler_count();
+    pair *p = *state;
+    tsr_guide base = guide_of(p, &p->base, 4.0f), region = guide_of(p, &p->region, 1.7f);
+    int n = tsr_sampler_count();
     tsr_latent *alone[2][2][MAX_SAMPLERS] = { { { NULL } } }; /* [who][canvas drops a sigma][sampler] */
-    tsr_error   err = TSR_ERROR_INIT;
+    tsr_error err = TSR_ERROR_INIT;
     assert_in_range(n, 12, MAX_SAMPLERS);
     for (int drops = 0; drops < 2; drops++) {
         float *sigmas = NULL;
-        int    count = 0;
-        expect_ok(tsr_ksampler_sigmas(&sigmas, &count, p->g.table, "karras", drops ? "dpm_2" : "euler", STEPS, 1.0,
-                                      &err), &err);
+        int count = 0;
+        expect_ok(
+            tsr_ksampler_sigmas(&sigmas, &count, p->g.table, "karras", drops ? "dpm_2" : "euler", STEPS, 1.0, &err),
+            &err);
         for (int s = 0; s < n; s++) {
             if (is_own_step_sampler(tsr_sampler_name(s))) continue;
             alone[0][drops][s] = plain(p->latent, base, tsr_sampler_name(s), sigmas, count, 11);
@@ -95,11 +96,11 @@ static void keep__pairs_equal_plain_runs(void **state) {
         for (int b = 0; b < n; b++) {
             const char *one = tsr_sampler_name(a), *two = tsr_sampler_name(b);
             if (is_own_step_sampler(one) || is_own_step_sampler(two)) continue;
-            int                  drops = (tsr_sampler_flags(a) & TSR_SAMPLER_PENULTIMATE) != 0;
-            tsr_region_base      where = TSR_REGION_BASE_INIT;
-            tsr_region           what = TSR_REGION_INIT;
+            int drops = (tsr_sampler_flags(a) & TSR_SAMPLER_PENULTIMATE) != 0;
+            tsr_region_base where = TSR_REGION_BASE_INIT;
+            tsr_region what = TSR_REGION_INIT;
             tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-            char                 text[128];
+            char text[128];
             where.guide = base;
             where.sampler = one;
             where.scheduler = "karras";
@@ -120,12 +121,12 @@ static void keep__pairs_equal_plain_runs(void **state) {
 
 /* A region with a scheduler of its own equals a plain run along the canvas sigmas and its own between them. */
 static void keep__own_scheduler_equals_plain_run_on_the_union(void **state) {
-    pair                *p = *state;
-    tsr_region_base      where = TSR_REGION_BASE_INIT;
-    tsr_region           what = TSR_REGION_INIT;
+    pair *p = *state;
+    tsr_region_base where = TSR_REGION_BASE_INIT;
+    tsr_region what = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-    tsr_error            err = TSR_ERROR_INIT;
-    int                  more = 0;
+    tsr_error err = TSR_ERROR_INIT;
+    int more = 0;
     where.guide = guide_of(p, &p->base, 3.0f);
     where.sampler = "euler_ancestral";
     where.scheduler = "normal";
@@ -135,7 +136,7 @@ static void keep__own_scheduler_equals_plain_run_on_the_union(void **state) {
     o.seed = 5;
     for (int scheduler = 0; scheduler < tsr_scheduler_count(); scheduler++)
         for (int s = 0; s < tsr_sampler_count(); s++) {
-            tsr_plan   *plan = NULL;
+            tsr_plan *plan = NULL;
             tsr_latent *out = NULL;
             what.scheduler = tsr_scheduler_name(scheduler);
             what.sampler = tsr_sampler_name(s);
@@ -145,10 +146,9 @@ static void keep__own_scheduler_equals_plain_run_on_the_union(void **state) {
             const tsr__actor *actor = &plan->actors[1];
             more += actor->n_sigmas > plan->n_sigmas;
             for (int i = 1; i < actor->n_sigmas; i++) assert_true(actor->sigmas[i] < actor->sigmas[i - 1]);
-            for (int i = 0; i < plan->n_sigmas; i++)
-                assert_true(actor->sigmas[actor->boundary[i]] == plan->sigmas[i]);
-            tsr_latent *alone = plain_from(p->latent, what.guide, what.sampler, actor->sigmas, actor->n_sigmas, 5,
-                                           actor->seed);
+            for (int i = 0; i < plan->n_sigmas; i++) assert_true(actor->sigmas[actor->boundary[i]] == plan->sigmas[i]);
+            tsr_latent *alone =
+                plain_from(p->latent, what.guide, what.sampler, actor->sigmas, actor->n_sigmas, 5, actor->seed);
             expect_columns(out, alone, 0, SIDE / 2, what.sampler);
             tsr_latent_free(alone);
             alone = plain(p->latent, where.guide, where.sampler, plan->sigmas, plan->n_sigmas, 5);
@@ -162,14 +162,14 @@ static void keep__own_scheduler_equals_plain_run_on_the_union(void **state) {
 
 /* Inpainting and denoise below 1 go through the canvas as through a plain run. */
 static void keep__noise_mask_and_denoise_equal_plain_runs(void **state) {
-    pair                *p = *state;
-    tsr_region_base      where = TSR_REGION_BASE_INIT;
-    tsr_region           what = TSR_REGION_INIT;
+    pair *p = *state;
+    tsr_region_base where = TSR_REGION_BASE_INIT;
+    tsr_region what = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-    tsr_error            err = TSR_ERROR_INIT;
-    tsr_latent          *latent = NULL, *alone = NULL;
-    float               *sigmas = NULL;
-    int                  n = 0;
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_latent *latent = NULL, *alone = NULL;
+    float *sigmas = NULL;
+    int n = 0;
     expect_ok(tsr_latent_copy(&latent, p->latent, &err), &err);
     for (size_t i = 0; i < tsr_latent_count(latent); i++) latent->values[i] = 0.1f * (float)i - 1.0f;
     expect_ok(tsr_mask_new(&latent->noise_mask, SIDE, SIDE, 1.0f, &err), &err);
@@ -197,13 +197,13 @@ static void keep__noise_mask_and_denoise_equal_plain_runs(void **state) {
 
 /* A window of steps with noise left over equals KSamplerAdvanced. */
 static void keep__window_equals_ksampler_advanced(void **state) {
-    pair                         *p = *state;
-    tsr_region_base               where = TSR_REGION_BASE_INIT;
-    tsr_region                    what = TSR_REGION_INIT;
-    tsr_regional_options          o = TSR_REGIONAL_OPTIONS_INIT;
+    pair *p = *state;
+    tsr_region_base where = TSR_REGION_BASE_INIT;
+    tsr_region what = TSR_REGION_INIT;
+    tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
     tsr_ksampler_advanced_options k = TSR_KSAMPLER_ADVANCED_OPTIONS_INIT;
-    tsr_error                     err = TSR_ERROR_INIT;
-    tsr_latent                   *alone = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_latent *alone = NULL;
     where.guide = guide_of(p, &p->base, 3.0f);
     what.guide = guide_of(p, &p->region, 2.0f);
     what.sampler = "dpmpp_2m";
@@ -227,13 +227,13 @@ static void keep__window_equals_ksampler_advanced(void **state) {
 
 /* The base alone for some steps, then regions from its canvas: the base's own pixels never notice. */
 static void keep__base_only_steps_leave_the_base_alone(void **state) {
-    pair                *p = *state;
-    tsr_region_base      where = TSR_REGION_BASE_INIT;
-    tsr_region           what = TSR_REGION_INIT;
+    pair *p = *state;
+    tsr_region_base where = TSR_REGION_BASE_INIT;
+    tsr_region what = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
     tsr_ksampler_options k = TSR_KSAMPLER_OPTIONS_INIT;
-    tsr_error            err = TSR_ERROR_INIT;
-    tsr_latent          *alone = NULL, *at_once = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_latent *alone = NULL, *at_once = NULL;
     where.guide = guide_of(p, &p->base, 3.0f);
     where.sampler = k.sampler = "dpmpp_3m_sde";
     what.guide = guide_of(p, &p->region, 2.0f);
@@ -253,11 +253,11 @@ static void keep__base_only_steps_leave_the_base_alone(void **state) {
 }
 
 static void keep__own_step_samplers_are_refused(void **state) {
-    pair                *p = *state;
-    tsr_region_base      where = TSR_REGION_BASE_INIT;
-    tsr_region           what = TSR_REGION_INIT;
+    pair *p = *state;
+    tsr_region_base where = TSR_REGION_BASE_INIT;
+    tsr_region what = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-    const char *const    names[] = { "dpm_fast", "dpm_adaptive" };
+    const char *const names[] = { "dpm_fast", "dpm_adaptive" };
     where.guide = guide_of(p, &p->base, 3.0f);
     what.guide = guide_of(p, &p->region, 2.0f);
     what.mask = p->mask;

@@ -7,14 +7,14 @@ enum { H = 6, W = 6, C = 2, COUNT = C * H * W, PLANE = H * W, STEPS = 6 };
 
 /* The retelling's own world: scale 1, plain arrays, masks at latent size. */
 typedef struct world {
-    gaussian      g;
+    gaussian g;
     gaussian_cond cond[3]; /* base and two regions */
     gaussian_cond negative;
-    tsr_mask     *mask[3]; /* [1], [2]: pictures */
-    float         inverse[PLANE];
-    float         grown[3][PLANE];
-    float        *sigmas;
-    int           n_sigmas;
+    tsr_mask *mask[3]; /* [1], [2]: pictures */
+    float inverse[PLANE];
+    float grown[3][PLANE];
+    float *sigmas;
+    int n_sigmas;
 } world;
 
 static const float cfgs[3] = { 2.0f, 3.0f, 1.0f };
@@ -60,19 +60,19 @@ static void world_clear(world *w) {
 
 static float denoise(const world *w, int who, float x, float sigma) {
     const gaussian_cond *p = &w->cond[who], *n = &w->negative;
-    float                s = sigma * sigma;
-    float                c = (p->sd * p->sd * x + s * p->mu) / (p->sd * p->sd + s);
-    float                u = (n->sd * n->sd * x + s * n->mu) / (n->sd * n->sd + s);
+    float s = sigma * sigma;
+    float c = (p->sd * p->sd * x + s * p->mu) / (p->sd * p->sd + s);
+    float u = (n->sd * n->sd * x + s * n->mu) / (n->sd * n->sd + s);
     return u + cfgs[who] * (c - u);
 }
 
 /* sample_advanced of an euler provider. mask NULL: none. Writes x. */
-static void sample_advanced(const world *w, int who, float *x, const float *mask, int add_noise, uint64_t seed, int start,
-                            int end, int leftover) {
-    int       shape[4] = { 1, C, H, W }, last = w->n_sigmas - 1;
-    float     latent[COUNT], noise[COUNT] = { 0 }, clean[COUNT] = { 0 };
+static void sample_advanced(const world *w, int who, float *x, const float *mask, int add_noise, uint64_t seed,
+                            int start, int end, int leftover) {
+    int shape[4] = { 1, C, H, W }, last = w->n_sigmas - 1;
+    float latent[COUNT], noise[COUNT] = { 0 }, clean[COUNT] = { 0 };
     tsr_error err = TSR_ERROR_INIT;
-    int       cut = end < last;
+    int cut = end < last;
     if (cut) last = end;
     if (start >= last) return;
     if (add_noise) expect_ok(tsr_initial_noise(noise, shape, seed, NULL, &err), &err);
@@ -102,10 +102,8 @@ static void one_round(const world *w, float *x, int restore, int add_noise, uint
         float region[COUNT];
         memcpy(region, x, sizeof region);
         sample_advanced(w, k, region, w->grown[k], 0, seed, i, i + 1, 1);
-        if (restore)
-            composite(x, region, w->grown[k]);
-        else
-            memcpy(x, region, sizeof region);
+        if (restore) composite(x, region, w->grown[k]);
+        else memcpy(x, region, sizeof region);
     }
 }
 
@@ -127,14 +125,12 @@ static void advanced(const world *w, float *x, const tsr_regional_options *o) {
 /* Runs the library and compares with x. */
 static void expect_same(world *w, const float *x, tsr_regional_options *o, const tsr_latent *latent) {
     tsr_region_base base = TSR_REGION_BASE_INIT;
-    tsr_region      regions[2] = { TSR_REGION_INIT, TSR_REGION_INIT };
-    float           worst = 0.0f, size = 0.0f;
+    tsr_region regions[2] = { TSR_REGION_INIT, TSR_REGION_INIT };
+    float worst = 0.0f, size = 0.0f;
     for (int k = 0; k < 3; k++) {
         tsr_guide guide = { &w->g.denoiser, &w->cond[k], &w->negative, cfgs[k] };
-        if (k == 0)
-            base.guide = guide;
-        else
-            regions[k - 1].guide = guide;
+        if (k == 0) base.guide = guide;
+        else regions[k - 1].guide = guide;
     }
     base.scheduler = "karras";
     regions[0].mask = w->mask[1];
@@ -158,10 +154,10 @@ static tsr_latent *start_latent(float *x) {
 
 static void restart__regional_sampler(void **state) {
     static const struct {
-        int               base_only, restore, overlap;
-        double            denoise;
+        int base_only, restore, overlap;
+        double denoise;
         tsr_seed_2nd_mode mode;
-        uint64_t          seed, seed_2nd, second;
+        uint64_t seed, seed_2nd, second;
     } cases[] = {
         { 2, 1, 2, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
         { 0, 1, 0, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
@@ -177,8 +173,8 @@ static void restart__regional_sampler(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        world                w;
-        float                x[COUNT];
+        world w;
+        float x[COUNT];
         tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
         o.steps = STEPS;
         o.base_only_steps = cases[i].base_only;
@@ -206,8 +202,8 @@ static void restart__regional_sampler_advanced(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        world                w;
-        float                x[COUNT];
+        world w;
+        float x[COUNT];
         tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
         o.system = TSR_SYSTEM_REGIONAL_ADVANCED;
         o.steps = STEPS;
@@ -229,13 +225,13 @@ static void restart__regional_sampler_advanced(void **state) {
 
 /* Seeds beyond 64 bits are refused, not wrapped. */
 static void restart__seed_overflow_is_refused(void **state) {
-    world                w;
-    tsr_region_base      base = TSR_REGION_BASE_INIT;
-    tsr_region           region = TSR_REGION_INIT;
+    world w;
+    tsr_region_base base = TSR_REGION_BASE_INIT;
+    tsr_region region = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-    tsr_plan            *plan = NULL;
-    tsr_error            err = TSR_ERROR_INIT;
-    int                  shape[4] = { 1, C, H, W };
+    tsr_plan *plan = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    int shape[4] = { 1, C, H, W };
     (void)state;
     world_init(&w, 0, STEPS);
     base.guide = (tsr_guide){ &w.g.denoiser, &w.cond[0], &w.negative, 1.0f };
