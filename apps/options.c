@@ -80,7 +80,11 @@ static int take_argument(argument *out, int argc, char **argv, int *at) {
     return 0;
 }
 
-/* --from and --scene start the scene, wherever they stand on the line. */
+/* --from and --scene start the scene, wherever they stand on the line; --region adds to it. */
+static int is_start(const tsr_option_info *option) {
+    return option && strcmp(option->key, "region") != 0 && (option->flags & TSR_OPTION_COMMAND);
+}
+
 static int load_start(tsr_scene **out, const argument *source) {
     tsr_error err = TSR_ERROR_INIT;
     if (!source->option) return tsr_scene_new(out, &err) == TSR_OK ? 0 : report(&err);
@@ -97,6 +101,7 @@ static int load_start(tsr_scene **out, const argument *source) {
 
 static int apply(tsr_scene *scene, const argument *given) {
     tsr_error err = TSR_ERROR_INIT;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): take_argument gave it an option, or failed */
     if (strcmp(given->option->key, "region") == 0)
         return tsr_scene_parse_region(scene, given->value, NULL, &err) == TSR_OK ? 0 : bad_value(&err);
     const char *value = given->value ? given->value : given->negated ? "false" : "true";
@@ -110,15 +115,14 @@ int parse_options(tsr_scene **out, int argc, char **argv) {
     *out = NULL;
     for (int at = 0; at < argc && !result;) {
         result = take_argument(&given, argc, argv, &at);
-        if (result || strcmp(given.option->key, "region") == 0 || !(given.option->flags & TSR_OPTION_COMMAND)) continue;
+        if (result || !is_start(given.option)) continue;
         if (source.option) result = usage_error("give one --from or one --scene");
         source = given;
     }
     if (!result) result = load_start(&scene, &source);
     for (int at = 0; at < argc && !result;) {
         result = take_argument(&given, argc, argv, &at);
-        if (!result && (strcmp(given.option->key, "region") == 0 || !(given.option->flags & TSR_OPTION_COMMAND)))
-            result = apply(scene, &given);
+        if (!result && !is_start(given.option)) result = apply(scene, &given);
     }
     if (!result) {
         *out = scene;

@@ -60,7 +60,7 @@ static void to_denoised(float *denoised, const float *x, const float *out, size_
 
 static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], tsr_error *err) {
     size_t each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3], call_count = each * (size_t)shape[0];
-    float sigma = b->calls[0]->sigma;
+    float sigma = b->calls[0]->sigma; /* NOLINT(clang-analyzer-core.NullDereference): a batch has a first call */
     float scale = sqrtf(sigma * sigma + 1.0f), timestep = tsr_timestep_of_sigma(engine->table, sigma);
     int samples = 0;
     tsr_status status = tsr__engine_check_cancel(engine, err);

@@ -47,6 +47,7 @@ static float mix(const share *shares, int n, size_t at) {
         const tsr__blend_part *part = shares[i].part;
         double value = (double)part->values[at];
         if (shares[i].amount > 0.0) {
+            /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): an amount comes with its noise */
             double noise = (double)part->noise.noise[at];
             value -= shares[i].amount * noise;
             sum += shares[i].noise * noise;

@@ -5,7 +5,7 @@
 #define TSR_CANVAS_H
 
 #include "region/plan_priv.h"
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
 typedef struct tsr__canvas tsr__canvas;
 

@@ -9,7 +9,7 @@
 
 #include "core/memory.h"
 #include "region/plan_priv.h"
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
 #define MAX_REGIONS 256
 

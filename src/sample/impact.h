@@ -4,7 +4,7 @@
 #ifndef TSR_IMPACT_H
 #define TSR_IMPACT_H
 
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
 typedef enum tsr__recovery { TSR__RECOVERY_DISABLE, TSR__RECOVERY_ADDITIONAL, TSR__RECOVERY_BETWEEN } tsr__recovery;
 

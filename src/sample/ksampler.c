@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "core/check.h"
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
 static tsr_status check_steps(int steps, tsr_error *err) {
     if (steps >= 1 && steps <= 10000) return TSR_OK;

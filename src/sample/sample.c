@@ -2,7 +2,7 @@
  *
  * Must not know regions. Formulas: reference/comfyui-sampling.md, "Latents, noise, model scaling" and "One denoiser call
  * with a noise mask". */
-#include "sample/sample.h"
+#include "sample/sample_priv.h"
 
 #include <math.h>
 #include <stdlib.h>

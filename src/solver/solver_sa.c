@@ -41,8 +41,8 @@ static void adams_weights(const tsr_solver *s, int newest, int order, double fro
     double m = 1 + tau * tau, half = (to - from) / (2 * GAUSS_PARTS);
     for (int k = 0; k < order; k++) c[k] = 0;
     for (int p = 0; p < GAUSS_POINTS * GAUSS_PARTS; p++) {
-        int q = p % GAUSS_POINTS, pair = q / 2;
-        double u = from + half * (2 * (p / GAUSS_POINTS) + 1 + (q % 2 ? points[pair] : -points[pair]));
+        int part = p / GAUSS_POINTS, q = p % GAUSS_POINTS, pair = q / 2;
+        double u = from + half * (2 * part + 1 + (q % 2 ? points[pair] : -points[pair]));
         double value = m * half * weights[pair] * exp(-m * (to - u));
         for (int k = 0; k < order; k++) {
             double basis = value, node = lambda_at(s, newest - k);

@@ -1,4 +1,4 @@
-/* sample/sample.h - the parts of one sampling run that regional runs use too. */
+/* sample/sample_priv.h - the parts of one sampling run that regional runs use too. */
 #ifndef TSR_SAMPLE_PRIV_H
 #define TSR_SAMPLE_PRIV_H
 
