@@ -40,31 +40,33 @@ static inline size_t key_panel_width(size_t at, size_t total) {
 }
 
 static void pack_k(void *packed, const void *k, size_t stride, int keys, int dim) {
-    size_t units = dim_units(dim), vectors = ((size_t)keys + VL - 1) / VL;
-    memset(packed, 0, packed_k_size(keys, dim));
+    size_t units = dim_units(dim), vectors = ((size_t)keys + VL - 1) / VL, whole = (size_t)dim / PAIR;
     for (size_t at = 0, nv; at < vectors; at += nv) {
         nv = key_panel_width(at, vectors);
-        elem *panel = (elem *)packed + at * VL * units * PAIR;
-        size_t first = at * VL, count = nv * VL < (size_t)keys - first ? nv * VL : (size_t)keys - first;
-        for (size_t j = 0; j < count; j++) {
-            const elem *row = (const elem *)k + (first + j) * stride;
-            for (size_t i = 0; i < (size_t)dim; i++) panel[(i / PAIR * nv * VL + j) * PAIR + i % PAIR] = row[i];
-        }
+        size_t first = at * VL, wide = nv * VL, count = wide < (size_t)keys - first ? wide : (size_t)keys - first;
+        unit *panel = (unit *)packed + first * units;
+        const elem *row = (const elem *)k + first * stride;
+        if (count < wide || whole < units) memset(panel, 0, wide * units * sizeof *panel);
+        for (size_t u = 0; u < whole; u++)
+            for (size_t j = 0; j < count; j++) memcpy(panel + u * wide + j, row + j * stride + u * PAIR, sizeof *panel);
+        for (size_t j = 0; j < count && whole < units; j++)
+            memcpy(panel + whole * wide + j, row + j * stride + whole * PAIR, sizeof *row);
     }
 }
 
 static void pack_v(void *packed, const void *v, size_t stride, int keys, int dim) {
-    size_t units = key_units(keys), vectors = ((size_t)dim + VL - 1) / VL;
-    memset(packed, 0, packed_v_size(keys, dim));
+    size_t units = key_units(keys), vectors = ((size_t)dim + VL - 1) / VL, whole = (size_t)keys / PAIR;
     for (size_t at = 0, nv; at < vectors; at += nv) {
         nv = panel_width(at, vectors);
-        elem *panel = (elem *)packed + at * VL * units * PAIR;
-        size_t first = at * VL, count = nv * VL < (size_t)dim - first ? nv * VL : (size_t)dim - first;
-        for (size_t j = 0; j < (size_t)keys; j++) {
-            const elem *row = (const elem *)v + j * stride + first;
-            elem *to = panel + j / PAIR * nv * VL * PAIR + j % PAIR;
-            for (size_t i = 0; i < count; i++) to[i * PAIR] = row[i];
+        size_t first = at * VL, wide = nv * VL, count = wide < (size_t)dim - first ? wide : (size_t)dim - first;
+        unit *panel = (unit *)packed + first * units;
+        if (count < wide || whole < units) memset(panel, 0, wide * units * sizeof *panel);
+        for (size_t u = 0; u < whole; u++) {
+            const elem *a = (const elem *)v + u * PAIR * stride + first, *b = a + (PAIR - 1) * stride;
+            for (size_t i = 0; i < count; i++) panel[u * wide + i] = u_join(a + i, b + i);
         }
+        for (size_t i = 0; i < count && whole < units; i++)
+            memcpy(panel + whole * wide + i, (const elem *)v + whole * PAIR * stride + first + i, sizeof(elem));
     }
 }
 
@@ -140,9 +142,8 @@ static size_t attention_scratch(int keys, int dim) {
 }
 
 static void start_block(const tsr__attention_block *block, workspace *w) {
-    size_t units = dim_units(block->dim), width = round_up((size_t)block->dim, VL);
+    size_t units = dim_units(block->dim);
     memset(w->q, 0, BLOCK_ROWS * units * sizeof(unit));
-    memset(w->sum_pv, 0, BLOCK_ROWS * width * sizeof(float));
     for (int r = 0; r < BLOCK_ROWS; r++) {
         w->top[r] = -INFINITY;
         w->sum[r] = 0.0f;
@@ -156,45 +157,37 @@ static void add_mask(float *scores, const float *mask, size_t count, float scale
     for (size_t i = 0; i < count; i++) scores[i] = scores[i] * scale + mask[i] * 1.44269504f;
 }
 
-/* One row of scores to weights 2^(s - top), zero from `seen` on; updates the running maximum and sum, and scales what
- * the row has gathered so far. */
-static void softmax_row(workspace *w, size_t row, size_t seen, size_t padded, float scale, size_t width) {
-    const float *s = w->scores + row * KEY_BLOCK;
-    elem *p = (elem *)(void *)(w->weights + row * (KEY_BLOCK / PAIR));
-    vf most = v_set(-INFINITY), factor = v_set(scale);
-    size_t full = seen / VL * VL;
-    for (size_t i = 0; i < full; i += VL) most = v_max(most, v_load(s + i));
-    float top = v_top(most);
-    for (size_t i = full; i < seen; i++) top = top > s[i] ? top : s[i];
-    top = top * scale;
-    if (!(top > w->top[row])) top = w->top[row];
-    if (top == -INFINITY) {
-        memset(p, 0, padded * sizeof *p);
-        return;
-    }
-    vf shift = v_set(-top), sum = v_set(0.0f);
-    for (size_t i = 0; i < full; i += VL) {
-        vf e = v_exp2(v_fma(v_load(s + i), factor, shift));
-        sum += e;
-        e_store(p + i, e);
-    }
-    if (full < padded) {
-        float tail[VL];
-        v_store(tail, v_exp2(v_fma(f_load_n(s + full, seen - full), factor, shift)));
-        memset(tail + (seen - full), 0, (VL - (seen - full)) * sizeof *tail);
-        sum += v_load(tail);
-        e_store(p + full, v_load(tail));
-        for (size_t i = full + VL; i < padded; i += VL) e_store(p + i, v_set(0.0f));
-    }
-    if (top > w->top[row]) {
-        float grow = w->top[row] == -INFINITY ? 0.0f : exp2f(w->top[row] - top);
+/* Joins a block of keys to what a row has gathered: the running maximum, and the older parts scaled to it. */
+static inline void raise_top(workspace *w, size_t row, float top, size_t width) {
+    if (!(top > w->top[row])) return;
+    if (w->top[row] > -INFINITY) {
+        float grow = exp2f(w->top[row] - top);
         w->sum[row] *= grow;
-        w->top[row] = top;
         for (size_t i = 0; i < width; i += VL) {
             float *o = w->sum_pv + row * width + i;
             v_store(o, v_load(o) * v_set(grow));
         }
     }
+    w->top[row] = top;
+}
+
+/* One row of scores to weights 2^(s scale - top), zero from `seen` on up to `padded`. Rows are padded to whole vectors. */
+static inline void softmax_row(workspace *w, size_t row, size_t seen, size_t padded, float scale, size_t width) {
+    float *s = w->scores + row * KEY_BLOCK;
+    elem *p = (elem *)(void *)(w->weights + row * (KEY_BLOCK / PAIR));
+    size_t full = seen / VL * VL, end = round_up(seen, VL);
+    vf most = v_set(-INFINITY), factor = v_set(scale), sum = v_set(0.0f);
+    if (full < end) v_store(s + full, v_keep(v_load(s + full), seen - full, v_set(-INFINITY)));
+    for (size_t i = 0; i < end; i += VL) most = v_max(most, v_load(s + i));
+    raise_top(w, row, v_top(most) * scale, width);
+    vf shift = v_set(-w->top[row]);
+    if (w->top[row] == -INFINITY) end = 0; /* nothing seen yet */
+    for (size_t i = 0; i < end; i += VL) {
+        vf e = E_EXP2(v_fma(v_load(s + i), factor, shift));
+        sum += e;
+        e_store(p + i, e);
+    }
+    for (size_t i = end; i < padded; i += VL) e_store(p + i, v_set(0.0f));
     w->sum[row] += v_sum(sum);
 }
 
@@ -224,7 +217,7 @@ static void key_block(const tsr__attention_block *block, workspace *w, size_t fi
     for (size_t at = 0, nv; at < wide; at += nv) {
         nv = panel_width(at, wide);
         const unit *panel = (const unit *)block->packed_v + at * VL * all + first / PAIR * nv * VL;
-        panel_product(nv, rows, w->weights, KEY_BLOCK / PAIR, panel, depth, w->sum_pv + at * VL, width, 1);
+        panel_product(nv, rows, w->weights, KEY_BLOCK / PAIR, panel, depth, w->sum_pv + at * VL, width, first > 0);
     }
 }
 

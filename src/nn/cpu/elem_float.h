@@ -14,14 +14,10 @@ static inline void e_store(elem *p, vf v) {
     v_store(p, v);
 }
 static inline vf e_load_n(const elem *p, size_t n) {
-    float tail[VL] = { 0 };
-    memcpy(tail, p, n * sizeof *p);
-    return v_load(tail);
+    return v_load_n(p, n);
 }
 static inline void e_store_n(elem *p, vf v, size_t n) {
-    float tail[VL];
-    v_store(tail, v);
-    memcpy(p, tail, n * sizeof *p);
+    v_store_n(p, v, n);
 }
 static inline elem e_zero(void) {
     return 0.0f;
@@ -35,5 +31,13 @@ static inline vf u_set(const unit *p) {
 static inline vf u_dot(vf a, vf b, vf c) {
     return v_fma(a, b, c);
 }
+
+/* The values of the units of two rows, side by side; b is of no use to single floats. */
+static inline unit u_join(const elem *a, const elem *b) {
+    (void)b;
+    return *a;
+}
+/* 2^x for softmax weights, as exact as the element type deserves. */
+#define E_EXP2 v_exp2
 
 #endif /* TSR_ELEM_H */

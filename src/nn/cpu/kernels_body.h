@@ -19,16 +19,9 @@
         }                                                                                                              \
     } while (0)
 
-static inline vf f_load_n(const float *p, size_t n) {
-    float tail[VL] = { 0 };
-    memcpy(tail, p, n * sizeof *p);
-    return v_load(tail);
-}
-
-/* 2^x, x clamped to [-127, 127]; -127 gives exactly 0. 2^f = sum (f ln 2)^k / k!, |f| <= 1/2, remainder 6e-9. */
+/* 2^x: 2^f = sum (f ln 2)^k / k!, |f| <= 1/2, remainder 6e-9. */
 static inline vf v_exp2(vf x) {
-    x = v_min(v_max(x, v_set(-127.0f)), v_set(127.0f));
-    vf magic = v_set(12582912.0f), rounded = x + magic, f = x - (rounded - magic);
+    vf whole, f = v_split(x, &whole);
     vf p = v_set(1.5252733804059841e-5f);
     p = v_fma(p, f, v_set(1.5403530393381608e-4f));
     p = v_fma(p, f, v_set(1.3333558146428443e-3f));
@@ -37,7 +30,7 @@ static inline vf v_exp2(vf x) {
     p = v_fma(p, f, v_set(0.24022650695910072f));
     p = v_fma(p, f, v_set(0.6931471805599453f));
     p = v_fma(p, f, v_set(1.0f));
-    return p * v_shift_exponent(rounded);
+    return v_pow2(p, whole);
 }
 
 /* e^x with the product x log2(e) split in two, so that large |x| keep their last bits. */
@@ -80,16 +73,12 @@ static inline vf v_gelu(vf x) {
 
 static void to_float(float *out, const void *x, size_t count) {
     const elem *in = x;
-    EACH_VECTOR(count, v_store(out + i, e_load(in + i)), {
-        float tail[VL];
-        v_store(tail, e_load_n(in + i, n));
-        memcpy(out + i, tail, n * sizeof *out);
-    });
+    EACH_VECTOR(count, v_store(out + i, e_load(in + i)), v_store_n(out + i, e_load_n(in + i, n), n));
 }
 
 static void from_float(void *out, const float *x, size_t count) {
     elem *result = out;
-    EACH_VECTOR(count, e_store(result + i, v_load(x + i)), e_store_n(result + i, f_load_n(x + i, n), n));
+    EACH_VECTOR(count, e_store(result + i, v_load(x + i)), e_store_n(result + i, v_load_n(x + i, n), n));
 }
 
 static void add(void *inout, const void *x, size_t count) {
@@ -137,7 +126,7 @@ static int is_finite(const void *x, size_t count) {
 static void channel_sums(float *out, const elem *x, size_t pixels, size_t c, const float *mean) {
     for (size_t at = 0; at < c; at += VL) {
         size_t n = c - at < VL ? c - at : VL;
-        vf sum = v_set(0.0f), sum2 = sum, centre = mean ? f_load_n(mean + at, n) : sum;
+        vf sum = v_set(0.0f), sum2 = sum, centre = mean ? v_load_n(mean + at, n) : sum;
         if (n == VL && !mean) {
             size_t p = 0;
             for (; p + 2 <= pixels; p += 2) {
@@ -157,9 +146,7 @@ static void channel_sums(float *out, const elem *x, size_t pixels, size_t c, con
                 else sum += d;
             }
         }
-        float tail[VL];
-        v_store(tail, sum + sum2);
-        memcpy(out + at, tail, n * sizeof *out);
+        v_store_n(out + at, sum + sum2, n);
     }
 }
 
@@ -198,16 +185,10 @@ static void normalise_pixels(void *out, const void *x, size_t pixels, int c, con
             (size_t)c,
             e_store(y + i, normalise(e_load(in + i), v_load(mean + i), v_load(scale + i), v_load(shift + i), use_silu)),
             e_store_n(y + i,
-                      normalise(e_load_n(in + i, n), f_load_n(mean + i, n), f_load_n(scale + i, n),
-                                f_load_n(shift + i, n), use_silu),
+                      normalise(e_load_n(in + i, n), v_load_n(mean + i, n), v_load_n(scale + i, n),
+                                v_load_n(shift + i, n), use_silu),
                       n));
     }
-}
-
-static inline vf keep_first(vf v, size_t n) {
-    float tail[VL];
-    v_store(tail, v);
-    return f_load_n(tail, n);
 }
 
 static void layer_norm(void *out, const void *x, size_t rows, int c, float eps, const float *gamma, const float *beta) {
@@ -225,13 +206,13 @@ static void layer_norm(void *out, const void *x, size_t rows, int c, float eps, 
                 squares = v_fma(d, d, squares);
             },
             {
-                vf d = keep_first(e_load_n(in + i, n) - mean, n);
+                vf d = v_keep(e_load_n(in + i, n) - mean, n, v_set(0.0f));
                 squares = v_fma(d, d, squares);
             });
         vf scale = v_set(1.0f / sqrtf(v_sum(squares) / (float)c + eps));
         EACH_VECTOR(
             width, e_store(y + i, v_fma((e_load(in + i) - mean) * scale, v_load(gamma + i), v_load(beta + i))),
-            e_store_n(y + i, v_fma((e_load_n(in + i, n) - mean) * scale, f_load_n(gamma + i, n), f_load_n(beta + i, n)),
+            e_store_n(y + i, v_fma((e_load_n(in + i, n) - mean) * scale, v_load_n(gamma + i, n), v_load_n(beta + i, n)),
                       n));
     }
 }

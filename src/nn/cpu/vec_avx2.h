@@ -37,6 +37,30 @@ static inline vf v_shift_exponent(vf rounded) { /* 2^n from the bits of 1.5 * 2^
     __m256i n = _mm256_sub_epi32(_mm256_castps_si256(rounded), _mm256_castps_si256(_mm256_set1_ps(12582912.0f)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
+/* Reads and writes of the first n floats only; the rest reads as 0. */
+static inline __m256i first_lanes(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline vf v_load_n(const float *p, size_t n) {
+    return _mm256_maskload_ps(p, first_lanes(n));
+}
+static inline void v_store_n(float *p, vf v, size_t n) {
+    _mm256_maskstore_ps(p, first_lanes(n), v);
+}
+/* The first n of v, then `rest`. */
+static inline vf v_keep(vf v, size_t n, vf rest) {
+    return _mm256_blendv_ps(rest, v, _mm256_castsi256_ps(first_lanes(n)));
+}
+/* x = whole + fraction, |fraction| <= 1/2; v_pow2 scales by 2^whole. From -127 down the power is exactly 0. */
+static inline vf v_split(vf x, vf *whole) {
+    vf magic = v_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+    x = v_min(v_max(x, v_set(-127.0f)), v_set(127.0f));
+    *whole = x + magic;
+    return x - (*whole - magic);
+}
+static inline vf v_pow2(vf p, vf whole) {
+    return p * v_shift_exponent(whole);
+}
 static inline float v_sum(vf a) {
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));

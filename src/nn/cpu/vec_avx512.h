@@ -37,6 +37,28 @@ static inline vf v_shift_exponent(vf rounded) { /* 2^n from the bits of 1.5 * 2^
     __m512i n = _mm512_sub_epi32(_mm512_castps_si512(rounded), _mm512_castps_si512(_mm512_set1_ps(12582912.0f)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
+/* Reads and writes of the first n floats only; the rest reads as 0. */
+static inline __mmask16 first_lanes(size_t n) {
+    return (__mmask16)((1u << n) - 1);
+}
+static inline vf v_load_n(const float *p, size_t n) {
+    return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+static inline void v_store_n(float *p, vf v, size_t n) {
+    _mm512_mask_storeu_ps(p, first_lanes(n), v);
+}
+/* The first n of v, then `rest`. */
+static inline vf v_keep(vf v, size_t n, vf rest) {
+    return _mm512_mask_blend_ps(first_lanes(n), rest, v);
+}
+/* x = whole + fraction, |fraction| <= 1/2; v_pow2 scales by 2^whole, to exactly 0 for -infinity. */
+static inline vf v_split(vf x, vf *whole) {
+    *whole = _mm512_roundscale_ps(x, 0);
+    return _mm512_reduce_ps(x, 0); /* 0 for infinities */
+}
+static inline vf v_pow2(vf p, vf whole) {
+    return _mm512_scalef_ps(p, whole);
+}
 static inline float v_sum(vf a) {
     return _mm512_reduce_add_ps(a);
 }

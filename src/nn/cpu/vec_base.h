@@ -43,6 +43,30 @@ static inline vf v_shift_exponent(vf rounded) { /* 2^n from the bits of 1.5 * 2^
     vi n = (vi)rounded - (vi)v_set(12582912.0f);
     return (vf)((n + 127) << 23);
 }
+/* Reads and writes of the first n floats only; the rest reads as 0. */
+static inline vf v_load_n(const float *p, size_t n) {
+    float tail[VL] = { 0 };
+    memcpy(tail, p, n * sizeof *p);
+    return v_load(tail);
+}
+static inline void v_store_n(float *p, vf v, size_t n) {
+    memcpy(p, &v, n * sizeof *p);
+}
+/* The first n of v, then `rest`. */
+static inline vf v_keep(vf v, size_t n, vf rest) {
+    vi lane = { 0, 1, 2, 3 };
+    return v_select(lane < (int32_t)n, v, rest);
+}
+/* x = whole + fraction, |fraction| <= 1/2; v_pow2 scales by 2^whole. From -127 down the power is exactly 0. */
+static inline vf v_split(vf x, vf *whole) {
+    vf magic = v_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+    x = v_min(v_max(x, v_set(-127.0f)), v_set(127.0f));
+    *whole = x + magic;
+    return x - (*whole - magic);
+}
+static inline vf v_pow2(vf p, vf whole) {
+    return p * v_shift_exponent(whole);
+}
 static inline float v_sum(vf a) {
     return (a[0] + a[1]) + (a[2] + a[3]);
 }
