@@ -54,6 +54,7 @@ struct tsr_plan {
     char **warnings;
     int n_warnings;
     int steps;
+    int first_regional; /* restart: the step at which regions start */
     int64_t evaluations;
     tsr_mask *inverse; /* restart: 1 where no region is */
     float *sigmas;     /* keep: the canvas sigmas */

@@ -134,12 +134,12 @@ static void add_group(text *t, const tsr_plan *plan, int first, int n, int last)
     if (a->step < 0) {
         add(t, "  ");
     } else if (first == last && a->phase != TSR_PHASE_BASE_ONLY) {
-        add(t, "  step %d (sigma %.4g to %.4g): ", a->step + 1, (double)from, (double)to);
+        add(t, "  step %d (sigma %.4g to %.4g):%s", a->step + 1, (double)from, (double)to, n > 1 ? "" : " ");
     } else {
         int ends = first == last ? a->step + plan->ops[shown].end - plan->ops[shown].start : b->step + 1;
         if (a->kind == TSR_PLAN_LOCKSTEP) ends = b->step + 1;
-        add(t, "  steps %d-%d (sigma %.4g to %.4g)%s: ", a->step + 1, ends, (double)from, (double)to,
-            first == last ? "" : ", each");
+        add(t, "  steps %d-%d (sigma %.4g to %.4g)%s:%s", a->step + 1, ends, (double)from, (double)to,
+            first == last ? "" : ", each", n > 1 ? "" : " ");
     }
     for (int i = 0; i < n; i++) {
         if (i > 0) add(t, n > 1 ? "\n      " : "");

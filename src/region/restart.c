@@ -85,11 +85,16 @@ static tsr_status add_call(tsr_plan *plan, tsr__op *op, tsr_error *err) {
     tsr__restart_call(&call, plan, op, NULL);
     TSR_TRY(tsr__impact_passes_init(&passes, &call, err));
     TSR_TRY(tsr__impact_count(cost, &passes, &actor->guide, err));
-    const tsr__impact_pass *shown = &passes.pass[passes.runs[0] ? 0 : 1];
     if (!passes.runs[0] && !passes.runs[1]) goto done;
-    op->shown.sigma_from = shown->sigmas[0];
-    op->shown.sigma_to = shown->sigmas[shown->n_sigmas - 1];
     op->shown.evaluations = cost[0] + cost[1];
+    tsr__impact_passes_clear(&passes);
+    call.recovery = TSR__RECOVERY_DISABLE; /* shown are the schedule's own sigmas, not what the ratios make of them */
+    call.sigma_factor = 1.0;
+    TSR_TRY(tsr__impact_passes_init(&passes, &call, err));
+    if (passes.pass[0].n_sigmas >= 2) {
+        op->shown.sigma_from = passes.pass[0].sigmas[0];
+        op->shown.sigma_to = passes.pass[0].sigmas[passes.pass[0].n_sigmas - 1];
+    }
     TSR_TRY(tsr__plan_add(plan, op, err));
 done:
     tsr__impact_passes_clear(&passes);
@@ -98,6 +103,7 @@ done:
 
 static tsr_status add_simple(tsr_plan *plan, tsr_plan_kind kind, int region, int step, uint64_t seed, tsr_error *err) {
     tsr__op op = { 0 };
+    op.shown.phase = step >= 0 && step < plan->first_regional ? TSR_PHASE_BASE_ONLY : TSR_PHASE_SAMPLE;
     op.shown.kind = kind;
     op.shown.region = region;
     op.shown.step = step;
@@ -179,6 +185,7 @@ static tsr_status list_regional(tsr_plan *plan, tsr_error *err) {
     int all = (int)((double)o->steps / o->denoise), start = all - o->steps;
     int leftover = o->base_only_steps > 0 && o->seed_2nd_mode == TSR_SEED_2ND_IGNORE;
     plan->steps = o->steps;
+    plan->first_regional = o->base_only_steps;
     if (o->base_only_steps > 0) {
         tsr__op op = { 0 };
         op.shown.phase = TSR_PHASE_BASE_ONLY;
