@@ -191,8 +191,7 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
         TSR_TRY(plain_plan_text(&steps, engine, job, err));
     } else {
         TSR_TRY(new_plan(&plan, job, err));
-        TSR_TRY(tsr_plan_text(&steps, plan, err));
-        for (int i = 0; tsr_plan_warning(plan, i); i++) TSR_TRY(tsr__job_warn(job, tsr_plan_warning(plan, i), err));
+        TSR_TRY(tsr_plan_text(&steps, plan, err)); /* with its own notes */
     }
     notes = tsr__strdup("");
     for (int i = 0; notes && i < job->warning_count; i++) {
