@@ -10,9 +10,13 @@ install(EXPORT tessera-targets NAMESPACE tessera:: DESTINATION ${TSR_INSTALL_CMA
 # The command finds its library beside itself, wherever the whole is installed.
 install(TARGETS tessera_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 set_target_properties(tessera_command PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
-if(EXISTS ${PROJECT_SOURCE_DIR}/man/tessera.1)
-  install(FILES man/tessera.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-endif()
+
+# The manual page is printed by the command itself, from its table of options.
+add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/tessera.1 VERBATIM
+  COMMAND sh -c "\"$1\" options --format man >\"$2\"" sh $<TARGET_FILE:tessera_command> ${PROJECT_BINARY_DIR}/tessera.1
+  DEPENDS tessera_command)
+add_custom_target(tessera_manual ALL DEPENDS ${PROJECT_BINARY_DIR}/tessera.1)
+install(FILES ${PROJECT_BINARY_DIR}/tessera.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 
 configure_package_config_file(cmake/tessera-config.cmake.in ${PROJECT_BINARY_DIR}/tessera-config.cmake
   INSTALL_DESTINATION ${TSR_INSTALL_CMAKEDIR} PATH_VARS TSR_INSTALL_MODELDIR)
