@@ -8,7 +8,7 @@
  * to MAX_NV; a panel starting at vector j holds unit (k, column) at j * VL * K + (k * nv + vector) * VL + lane, K units
  * deep. Padding is zero. */
 
-enum { BLOCK_ROWS = 32, KEY_BLOCK = 384 };
+enum { BLOCK_ROWS = 64, KEY_BLOCK = 384 };
 
 static inline size_t round_up(size_t x, size_t to) {
     return (x + to - 1) / to * to;
