@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "core/memory.h"
-#include "weights/weights.h"
+#include "weights/weights_priv.h"
 
 enum { PREFIX_BYTES = 8, MAX_RANK = 8 };
 static const uint64_t MAX_HEADER_BYTES = 100u << 20;
@@ -30,6 +30,7 @@ struct tsr__weights {
     json_t *metadata;        /* borrowed from header, or NULL */
     tsr__tensor_view *views; /* sorted by name */
     size_t count;
+    void *storage; /* of views from another format: names and copied data, or NULL */
 };
 
 static uint64_t read_u64_le(const unsigned char *bytes) {
@@ -274,12 +275,61 @@ done:
     return status;
 }
 
-tsr_status tsr__weights_open(tsr__weights **out, const char *path, tsr_error *err) {
+tsr_status tsr__weights_map(tsr__weights **out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
     *out = NULL;
     TSR_TRY(new_weights(&weights, path, err));
     TSR_TRY(map_file(weights, err));
+    *out = weights;
+    weights = NULL;
+done:
+    tsr__weights_close(weights);
+    return status;
+}
+
+tsr_status tsr__weights_wrap(tsr__weights **out, const void *data, size_t size, tsr_error *err) {
+    *out = NULL;
+    tsr_status status = new_weights(out, "(memory)", err);
+    if (status != TSR_OK) return status;
+    (*out)->map = data;
+    (*out)->size = size;
+    return TSR_OK;
+}
+
+const unsigned char *tsr__weights_bytes(const tsr__weights *weights, size_t *size_out) {
+    *size_out = weights->size;
+    return weights->map;
+}
+
+int tsr__weights_looks_safetensors(const tsr__weights *weights) {
+    if (weights->size <= PREFIX_BYTES || weights->map[PREFIX_BYTES] != '{') return 0;
+    const uint64_t length = read_u64_le(weights->map);
+    return length >= 2 && length <= weights->size - PREFIX_BYTES;
+}
+
+tsr_status tsr__weights_index(tsr__weights *weights, tsr_error *err) {
+    return index_file(weights, err);
+}
+
+tsr_status tsr__weights_take_views(tsr__weights *weights, tsr__tensor_view *views, size_t count, void *storage,
+                                   tsr_error *err) {
+    weights->views = views;
+    weights->count = count;
+    weights->storage = storage;
+    if (count > 0) qsort(views, count, sizeof *views, compare_names);
+    for (size_t i = 1; i < count; i++) {
+        if (strcmp(views[i - 1].name, views[i].name) == 0)
+            return tsr__fail(err, TSR_BAD_FORMAT, "%s: two tensors are named \"%s\"", weights->path, views[i].name);
+    }
+    return TSR_OK;
+}
+
+tsr_status tsr__weights_open(tsr__weights **out, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__weights *weights = NULL;
+    *out = NULL;
+    TSR_TRY(tsr__weights_map(&weights, path, err));
     TSR_TRY(index_file(weights, err));
     *out = weights;
     weights = NULL;
@@ -292,9 +342,7 @@ tsr_status tsr__weights_open_memory(tsr__weights **out, const void *data, size_t
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
     *out = NULL;
-    TSR_TRY(new_weights(&weights, "(memory)", err));
-    weights->map = data;
-    weights->size = size;
+    TSR_TRY(tsr__weights_wrap(&weights, data, size, err));
     TSR_TRY(index_file(weights, err));
     *out = weights;
     weights = NULL;
@@ -307,6 +355,7 @@ void tsr__weights_close(tsr__weights *weights) {
     if (!weights) return;
     json_decref(weights->header);
     free(weights->views);
+    free(weights->storage);
     if (weights->mapped) munmap((void *)(uintptr_t)weights->map, weights->size);
     free(weights->path);
     free(weights);
@@ -337,7 +386,8 @@ void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_v
     if (!weights->mapped) return;
     const long page_size = sysconf(_SC_PAGESIZE);
     if (page_size <= 0) return;
-    const uintptr_t page = (uintptr_t)page_size;
+    const uintptr_t page = (uintptr_t)page_size, map = (uintptr_t)weights->map;
+    if ((uintptr_t)view->data < map || (uintptr_t)view->data >= map + weights->size) return; /* a copy, not the file */
     const uintptr_t begin = ((uintptr_t)view->data + page - 1) / page * page;
     const uintptr_t end = ((uintptr_t)view->data + view_bytes(view)) / page * page;
     if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* advice: failing changes nothing */

@@ -1,0 +1,22 @@
+/* weights/weights_priv.h - how the readers of src/weights put a tsr__weights together; nobody outside includes it.
+ *
+ * A reader maps or wraps the bytes, then either indexes them as safetensors or hands over finished views. */
+#ifndef TSR_WEIGHTS_PRIV_H
+#define TSR_WEIGHTS_PRIV_H
+
+#include "weights/weights.h"
+
+/* Bytes without views: a mapped file, or borrowed memory (named "(memory)" in messages). */
+tsr_status tsr__weights_map(tsr__weights **out, const char *path, tsr_error *err);
+tsr_status tsr__weights_wrap(tsr__weights **out, const void *data, size_t size, tsr_error *err);
+const unsigned char *tsr__weights_bytes(const tsr__weights *weights, size_t *size_out);
+/* Whether the bytes can only be a safetensors file: a plausible header length, then '{'. */
+int tsr__weights_looks_safetensors(const tsr__weights *weights);
+/* Reads the bytes' safetensors header into views. */
+tsr_status tsr__weights_index(tsr__weights *weights, tsr_error *err);
+/* Takes views (any order; sorted here) and storage, one block that holds their names and copies of data; both are freed
+ * when the weights are closed, also after a failure. BAD_FORMAT when two views have one name. */
+tsr_status tsr__weights_take_views(tsr__weights *weights, tsr__tensor_view *views, size_t count, void *storage,
+                                   tsr_error *err);
+
+#endif /* TSR_WEIGHTS_PRIV_H */
