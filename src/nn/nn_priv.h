@@ -109,6 +109,7 @@ void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
 void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
+void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
 int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x);
 void tsr__cpu_from_nchw(tsr__nn *nn, tsr__tensor *out, const float *nchw);

@@ -119,6 +119,13 @@ void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x) {
         kernels->add(element(inout, t * CHUNK), element(x, t * CHUNK), task_size(t, CHUNK, count));
 }
 
+void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
+    size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK), size = tsr__type_size(x->dtype);
+#pragma omp parallel for num_threads(nn->threads) schedule(static)
+    for (size_t t = 0; t < tasks; t++)
+        memcpy(element(out, t * CHUNK), element(x, t * CHUNK), task_size(t, CHUNK, count) * size);
+}
+
 void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act) {
     const tsr__kernels *kernels = kernels_of(nn, inout);
     size_t count = tsr__tensor_count(inout), tasks = tasks_of(count, CHUNK);

@@ -64,10 +64,9 @@ static void *writable(const void *p) {
     return (void *)(uintptr_t)p;
 } /* oneDNN's handles are not const */
 
-/* Returns with the result complete but for a residual that the primitive leaves out. */
 static dnnl_status_t execute(tsr__onednn *state, const tsr__entry *e, const tsr__pack *pack, const buffers *b,
                              void *scratch) {
-    int residual_at = e->problem.act == TSR__ACT_NONE ? 0 : 1, fused = b->residual && !e->adds_after;
+    int residual_at = e->problem.act == TSR__ACT_NONE ? 0 : 1, second = b->residual != NULL;
     dnnl_exec_arg_t args[] = { { DNNL_ARG_SRC, e->src },
                                { DNNL_ARG_WEIGHTS, pack->memory },
                                { DNNL_ARG_BIAS, e->bias },
@@ -78,8 +77,8 @@ static dnnl_status_t execute(tsr__onednn *state, const tsr__entry *e, const tsr_
     if (code == dnnl_success) code = dnnl_memory_set_data_handle(e->dst, b->dst);
     if (code == dnnl_success) code = dnnl_memory_set_data_handle(e->bias, writable(b->bias));
     if (code == dnnl_success && scratch) code = dnnl_memory_set_data_handle(e->scratch, scratch);
-    if (code == dnnl_success && fused) code = dnnl_memory_set_data_handle(e->residual, writable(b->residual));
-    if (code == dnnl_success) code = dnnl_primitive_execute(e->primitive, state->stream, fused ? 6 : 5, args);
+    if (code == dnnl_success && second) code = dnnl_memory_set_data_handle(e->residual, writable(b->residual));
+    if (code == dnnl_success) code = dnnl_primitive_execute(e->primitive, state->stream, second ? 6 : 5, args);
     if (code == dnnl_success) code = dnnl_stream_wait(state->stream);
     return code;
 }
@@ -103,12 +102,6 @@ static tsr_status run(tsr__nn *nn, const tsr__problem *problem, const tsr__nn_we
         tsr__dnn_problem_text(text, sizeof text, problem);
         TSR_FAIL(err, code == dnnl_out_of_memory ? TSR_NO_MEMORY : TSR_BACKEND, "oneDNN status %d in %s", (int)code,
                  text);
-    }
-    if (entry->adds_after) {
-        int pixels = problem->n * problem->out_h * problem->out_w;
-        tsr__tensor sum = { b->dst, 1, 1, pixels, problem->out_c, (int)nn->precision }, rest = sum;
-        rest.data = writable(b->residual);
-        tsr__cpu_add(nn, &sum, &rest);
     }
 done:
     tsr__pool_give(&nn->pool, scratch);
@@ -163,7 +156,8 @@ static tsr_status conv_samples(tsr__nn *nn, tsr__tensor *out, const tsr__tensor 
         p.pad_after = w->spec.pad_after;
     }
     p.residual = residual != NULL;
-    buffers b = { src.data, rest.data, dst.data, bias };
+    if (residual && p.conv) tsr__cpu_copy(nn, &dst, &rest);
+    buffers b = { src.data, p.conv ? NULL : rest.data, dst.data, bias };
     return run(nn, &p, w, &b, err);
 }
 

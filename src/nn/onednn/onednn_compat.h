@@ -36,5 +36,7 @@ dnnl_status_t tsr__dnn_conv(dnnl_primitive_desc_t *out, dnnl_engine_t engine, ts
                             tsr__const_md bias, tsr__const_md dst, const tsr__dnn_conv_shape *shape,
                             const_dnnl_primitive_attr_t attr);
 dnnl_status_t tsr__dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha);
+/* result + what the destination held before. */
+dnnl_status_t tsr__dnn_append_sum(dnnl_post_ops_t ops);
 
 #endif /* TSR_ONEDNN_COMPAT_H */

@@ -61,7 +61,9 @@ static dnnl_status_t append_act(dnnl_post_ops_t ops, int act) {
     }
 }
 
-/* Caller-owned scratch memory, strict float32, then the activation and the residual on the accumulator. */
+/* Caller-owned scratch memory, strict float32, then the activation and the residual on the accumulator. oneDNN 2.6's fast
+ * convolutions take a residual only as a sum with the destination; as a second tensor it falls to slower ones (AVX-512)
+ * or is read at wrong places (its gemm convolution, on CPUs without AVX2). */
 static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p, tsr__const_md dst) {
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_attr_t attr = NULL;
@@ -71,7 +73,8 @@ static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p
     if (code == dnnl_success) code = dnnl_primitive_attr_set_fpmath_mode(attr, dnnl_fpmath_mode_strict);
     if (code == dnnl_success) code = dnnl_post_ops_create(&ops);
     if (code == dnnl_success) code = append_act(ops, p->act);
-    if (code == dnnl_success && p->residual) code = dnnl_post_ops_append_binary(ops, dnnl_binary_add, dst);
+    if (code == dnnl_success && p->residual && p->conv) code = tsr__dnn_append_sum(ops);
+    if (code == dnnl_success && p->residual && !p->conv) code = dnnl_post_ops_append_binary(ops, dnnl_binary_add, dst);
     if (code == dnnl_success) code = dnnl_primitive_attr_set_post_ops(attr, ops);
     if (ops) (void)dnnl_post_ops_destroy(ops);
     if (code == dnnl_success) *out = attr;
@@ -110,14 +113,6 @@ tsr_status tsr__dnn_describe(tsr__nn *nn, tsr__described *out, const tsr__proble
     memset(out, 0, sizeof *out);
     dnnl_status_t code = p->conv ? conv_layouts(&l, p, tsr__dnn_type(nn)) : matmul_layouts(&l, p, tsr__dnn_type(nn));
     if (code == dnnl_success) code = describe(state, &out->pd, p, &l, weights ? weights : l.weights);
-    if (code == dnnl_success && p->conv && p->residual && strstr(implementation(out->pd), "gemm")) {
-        /* oneDNN 2.6's convolution by gemm (CPUs without AVX2) reads a residual in nhwc at wrong places. */
-        tsr__problem bare = *p;
-        bare.residual = 0;
-        (void)dnnl_primitive_desc_destroy(out->pd);
-        code = describe(state, &out->pd, &bare, &l, weights ? weights : l.weights);
-        out->adds_after = 1;
-    }
     free_layouts(&l);
     if (code != dnnl_success) return fail(err, code, p);
     out->fast = !strstr(implementation(out->pd), "ref");
@@ -174,7 +169,7 @@ static tsr__entry *oldest(tsr__onednn *state) {
 static tsr_status choose(tsr__nn *nn, tsr__described *out, int *pack, const tsr__problem *problem,
                          tsr__nn_weight *weight, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__described d = { NULL, 0, 0 };
+    tsr__described d = { NULL, 0 };
     for (*pack = 0; *pack < weight->pack_count; ++*pack) {
         tsr_status tried = tsr__dnn_describe(nn, &d, problem, weight->packs[*pack].md, NULL);
         if (tried == TSR_NO_MEMORY) TSR_FAIL(err, tried, "out of memory preparing a layer");
@@ -221,7 +216,7 @@ tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const ts
                               tsr__nn_weight *weight, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__onednn *state = nn->state;
-    tsr__described d = { NULL, 0, 0 };
+    tsr__described d = { NULL, 0 };
     uint64_t hash = hash_problem(problem);
     tsr__entry *e = find(state, problem, hash, weight, pack);
     if (!e) {
@@ -230,7 +225,6 @@ tsr_status tsr__dnn_primitive(tsr__nn *nn, tsr__entry **out, int *pack, const ts
         clear_entry(e);
         e->problem = *problem;
         e->hash = hash;
-        e->adds_after = d.adds_after;
         dnnl_status_t code = tsr__md_clone(&e->weight_md, weight->packs[*pack].md);
         if (code == dnnl_success) code = make_memories(state, e, d.pd);
         if (code == dnnl_success) code = dnnl_primitive_create(&e->primitive, d.pd);

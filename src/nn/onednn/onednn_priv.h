@@ -29,7 +29,7 @@ typedef struct tsr__problem {
     int n, h, w;
     int out_h, out_w;
     int out_c, in_c, k, stride, pad_before, pad_after;
-    int act, residual;
+    int act, residual; /* a matmul reads the residual apart; a convolution finds it in its destination */
 } tsr__problem;
 
 typedef struct tsr__entry {
@@ -40,7 +40,6 @@ typedef struct tsr__entry {
     dnnl_primitive_t primitive;
     dnnl_memory_t src, dst, bias, residual, scratch; /* data handles are set at each use */
     size_t scratch_size;
-    int adds_after;
 } tsr__entry;
 
 enum { TSR__CACHE_SIZE = 512 };
@@ -70,8 +69,7 @@ static inline int tsr__is_matmul(const tsr__weight_spec *s) {
 /* A primitive descriptor for a problem. */
 typedef struct tsr__described {
     dnnl_primitive_desc_t pd;
-    int fast;       /* not a reference loop */
-    int adds_after; /* the primitive leaves the residual out: it is to be added afterwards */
+    int fast; /* not a reference loop */
 } tsr__described;
 /* weights NULL asks oneDNN to choose the layout. The caller destroys out->pd. */
 tsr_status tsr__dnn_describe(tsr__nn *nn, tsr__described *out, const tsr__problem *problem, tsr__const_md weights,

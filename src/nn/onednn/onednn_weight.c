@@ -125,7 +125,7 @@ static tsr_status pack_source(tsr__nn *nn, tsr__nn_weight *weight, const tsr__we
     void *source = NULL;
     tsr__md source_md = NULL;
     dnnl_memory_t source_memory = NULL;
-    tsr__described d = { NULL, 0, 0 };
+    tsr__described d = { NULL, 0 };
     tsr__problem problem = usual_problem(spec);
     TSR_TRY(tsr__dnn_describe(nn, &d, &problem, NULL, err));
     TSR_TRY(read_source(nn, &source, spec, err));
