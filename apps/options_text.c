@@ -38,20 +38,19 @@ static void help_heading(FILE *to, const char *group) {
 
 /* Words of `text` in lines of at most 100 columns, indented. */
 static void print_wrapped(FILE *to, const char *text, int column, int indent) {
-    while (*text) {
+    for (int first = 1; *text; first = 0) {
         int n = (int)strcspn(text, " ");
-        if (column + n > 100) {
+        if (!first && column + 1 + n > 100) {
             fprintf(to, "\n%*s", indent, "");
             column = indent;
+        } else if (!first) {
+            fputc(' ', to);
+            column++;
         }
         fprintf(to, "%.*s", n, text);
         text += n;
         column += n;
-        if (*text == ' ') {
-            text++;
-            fputc(' ', to);
-            column++;
-        }
+        text += *text == ' ';
     }
 }
 

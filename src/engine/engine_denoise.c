@@ -74,8 +74,12 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
             b->contexts[samples++] = cond->context;
         }
     }
-    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts, err);
-    if (status != TSR_OK) return status;
+    tsr_error inner = TSR_ERROR_INIT;
+    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts, &inner);
+    /* Sampling knows the step, the noise level and the side; it names them when it finds the NaN. */
+    if (status == TSR_NOT_FINITE)
+        for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;
+    else if (status != TSR_OK) return tsr__fail(err, status, "%s", inner.message);
     for (int i = 0; i < b->count; i++)
         to_denoised(b->calls[i]->denoised, b->calls[i]->x, b->out + (size_t)i * call_count, call_count, (double)sigma,
                     engine->prediction);
