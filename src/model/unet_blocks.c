@@ -7,7 +7,9 @@
 #include "core/check.h"
 #include "core/memory.h"
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH  64
+#define WIDE_BYTES (2 << 20) /* of a feed-forward's middle at once: what a cache holds */
+#define MIN_ROWS   256       /* fewer would leave matrix products idle */
 
 static tsr_status load_attention(tsr__transformer_layer *layer, tsr__loader *loader, const char *name, int c,
                                  int context_width, tsr_error *err) {
@@ -151,20 +153,44 @@ done:
     return status;
 }
 
-static tsr_status feed_forward(tsr__nn *nn, tsr__tensor *x, const tsr__transformer_layer *layer, tsr_error *err) {
+/* Rows first .. first + rows of x as a tensor of their own; nothing to release. */
+static tsr__tensor rows_of(const tsr__tensor *x, size_t first, size_t rows) {
+    tsr__tensor view = *x;
+    view.data = (char *)x->data + first * (size_t)x->c * (x->dtype == TSR__BF16 ? 2 : 4);
+    view.n = view.h = 1;
+    view.w = (int)rows;
+    return view;
+}
+
+static tsr_status feed_rows(tsr__nn *nn, tsr__tensor *x, const tsr__transformer_layer *layer, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__tensor y = { 0 }, wide = { 0 }, gated = { 0 };
+    tsr__tensor y = { 0 }, wide = { 0 }, gated = { 0 }, sum = { 0 };
     TSR_TRY(tsr__norm_layer(nn, &y, x, &layer->norm3, err));
     TSR_TRY(tsr__nn_linear(nn, &wide, &y, layer->ff_in, TSR__ACT_NONE, NULL, err));
-    tsr__nn_release(nn, &y);
     TSR_TRY(tsr__nn_geglu(nn, &gated, &wide, err));
-    tsr__nn_release(nn, &wide);
-    TSR_TRY(add_projection(nn, x, &gated, layer->ff_out, err));
+    TSR_TRY(tsr__nn_linear(nn, &sum, &gated, layer->ff_out, TSR__ACT_NONE, x, err));
+    memcpy(x->data, sum.data, (size_t)x->w * (size_t)x->c * (x->dtype == TSR__BF16 ? 2 : 4));
 done:
     tsr__nn_release(nn, &y);
     tsr__nn_release(nn, &wide);
     tsr__nn_release(nn, &gated);
+    tsr__nn_release(nn, &sum);
     return status;
+}
+
+/* x += feed-forward(norm3(x)), in place and some rows at a time: the middle is eight times as wide as x and would go out
+ * to memory and back, while a few rows of it stay in the cache. */
+static tsr_status feed_forward(tsr__nn *nn, tsr__tensor *x, const tsr__transformer_layer *layer, tsr_error *err) {
+    size_t all = (size_t)x->n * (size_t)x->w, row_bytes = 2 * (size_t)layer->inner * (x->dtype == TSR__BF16 ? 2 : 4);
+    size_t most = WIDE_BYTES / row_bytes > MIN_ROWS ? WIDE_BYTES / row_bytes : MIN_ROWS;
+    size_t parts = (all + most - 1) / most;
+    size_t rows = (all + parts - 1) / parts;
+    for (size_t first = 0; first < all; first += rows) {
+        tsr__tensor part = rows_of(x, first, all - first < rows ? all - first : rows);
+        tsr_status status = feed_rows(nn, &part, layer, err);
+        if (status != TSR_OK) return status;
+    }
+    return TSR_OK;
 }
 
 tsr_status tsr__transformer_run(tsr__nn *nn, tsr__tensor *out, tsr__tensor *x, const tsr__transformer *t,
