@@ -92,8 +92,8 @@ typedef struct tsr_regional_options {
     tsr_history history;
     int steps; /* 1..10000 */
     uint64_t seed;
-    int overlap; /* restart: overlap_factor, latent pixels of growth; keep: width in picture pixels of a soft ramp
-                             across every region border, 0 = none */
+    int overlap; /* in picture pixels. restart: overlap_factor, how far masks grow; keep: width of a soft ramp across
+                    every region border. 0 = none */
     int width;   /* of the picture, which the masks must match; 0: 8 * latent width */
     int height;
     /* TSR_SYSTEM_REGIONAL */

@@ -91,7 +91,7 @@ static int same_group(const tsr_plan *plan, int a, int b, int n) {
         const tsr__op *x = &plan->ops[a + i], *y = &plan->ops[b + i];
         if (x->shown.kind != y->shown.kind || x->shown.region != y->shown.region || x->shown.phase != y->shown.phase ||
             x->shown.evaluations != y->shown.evaluations || x->mask != y->mask || x->add_noise != y->add_noise ||
-            x->leftover != y->leftover || x->seed != y->seed)
+            x->uses_noise != y->uses_noise || x->leftover != y->leftover || x->seed != y->seed)
             return 0;
     }
     return 1;
@@ -106,7 +106,7 @@ static void add_call(text *t, const tsr_plan *plan, const tsr__op *op) {
     add(t, "%s: %s", plan->actors[op->shown.region].label, op->shown.sampler);
     if (op->shown.phase == TSR_PHASE_BASE_ONLY) add(t, ", %d steps alone", op->end - op->start);
     else add(t, ", %s", masks[op->mask]);
-    if (op->add_noise) add(t, ", adds noise of seed %llu", (unsigned long long)op->seed);
+    if (op->add_noise || op->uses_noise) add(t, ", adds noise of seed %llu", (unsigned long long)op->seed);
     add(t, ", %lld evaluation%s", (long long)op->shown.evaluations, plural(op->shown.evaluations));
 }
 

@@ -32,16 +32,15 @@ static tsr_status grow_masks(tsr_plan *plan, tsr_error *err) {
     for (int k = 1; k < plan->n_actors; k++) {
         tsr__actor *actor = &plan->actors[k];
         int covers = 0;
-        TSR_TRY(tsr_mask_region_growth(&actor->grown, actor->mask, plan->shape[3], plan->shape[2],
+        TSR_TRY(tsr_mask_region_growth(&actor->grown, actor->mask, actor->mask->width, actor->mask->height,
                                        plan->options.overlap, err));
         size_t count = (size_t)actor->grown->width * (size_t)actor->grown->height;
         for (size_t i = 0; i < count; i++) covers |= actor->grown->values[i] > 0.0f;
         if (!covers)
-            TSR_FAIL(
-                err, TSR_BAD_ARGUMENT,
-                "%s covers no latent pixel: its mask is empty or thinner than a latent pixel; paint a larger area or "
-                "give a larger overlap",
-                actor->label);
+            TSR_FAIL(err, TSR_BAD_ARGUMENT,
+                     "%s covers no pixel: its mask is empty; paint where the region shall be, or "
+                     "give a larger overlap",
+                     actor->label);
         if (actor->strength != 1.0f || actor->feather_px != 0.0f)
             TSR_TRY(
                 tsr__plan_warn(plan, err, "%s: strength and feather have no meaning in history restart", actor->label));
@@ -115,7 +114,8 @@ static tsr_status add_simple(tsr_plan *plan, tsr_plan_kind kind, int region, int
  * through its mask; without, it simply goes on from it. `first` is what the base call of this step has besides. */
 static tsr_status add_round(tsr_plan *plan, tsr__op first, tsr_error *err) {
     tsr_status status = TSR_OK;
-    if (first.uses_noise) TSR_TRY(add_simple(plan, TSR_PLAN_NOISE, -1, first.shown.step, first.seed, err));
+    if (first.uses_noise && first.add_noise)
+        TSR_TRY(add_simple(plan, TSR_PLAN_NOISE, -1, first.shown.step, first.seed, err));
     first.end = first.start + 1;
     first.leftover = 1;
     first.recovers = 1;
@@ -207,7 +207,7 @@ static tsr_status list_regional(tsr_plan *plan, tsr_error *err) {
         op.shown.step = i - start;
         op.seed = seed;
         op.add_noise = !leftover && i == start + o->base_only_steps;
-        op.uses_noise = op.add_noise && varies;
+        op.uses_noise = !leftover; /* the node gives its noise to the base at every step, not only at the first */
         TSR_TRY(add_round(plan, op, err));
     }
     TSR_TRY(add_final(plan, all, 0, all, seed, err));

@@ -44,7 +44,7 @@ static void world_init(world *w, int overlap, int all_steps) {
     tsr_mask_free(inverse);
     for (int k = 1; k < 3; k++) {
         tsr_mask *grown = NULL;
-        expect_ok(tsr_mask_region_growth(&grown, w->mask[k], W, H, overlap, &err), &err);
+        expect_ok(tsr_mask_region_growth(&grown, w->mask[k], 8 * W, 8 * H, overlap, &err), &err);
         latent_mask(w->grown[k], grown);
         tsr_mask_free(grown);
     }
@@ -111,7 +111,7 @@ static void regional(const world *w, float *x, const tsr_regional_options *o, ui
     int all = (int)((double)o->steps / o->denoise), start = all - o->steps, first = start + o->base_only_steps;
     int leftover = o->base_only_steps > 0 && o->seed_2nd_mode == TSR_SEED_2ND_IGNORE;
     if (o->base_only_steps > 0) sample_advanced(w, 0, x, NULL, 1, o->seed, start, first, leftover);
-    for (int i = first; i < all; i++) one_round(w, x, o->restore_latent, !leftover && i == first, second, i);
+    for (int i = first; i < all; i++) one_round(w, x, o->restore_latent, !leftover, second, i);
     if (!o->restore_latent) sample_advanced(w, 0, x, w->inverse, 0, second, all, all + 1, 0);
 }
 
@@ -159,17 +159,17 @@ static void restart__regional_sampler(void **state) {
         tsr_seed_2nd_mode mode;
         uint64_t seed, seed_2nd, second;
     } cases[] = {
-        { 2, 1, 2, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
+        { 2, 1, 14, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
         { 0, 1, 0, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
-        { 1, 0, 3, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
-        { 2, 1, 1, 0.7, TSR_SEED_2ND_FIXED, 41, 9, 9 },
-        { 2, 1, 1, 1.0, TSR_SEED_2ND_ADD, 41, 9, 50 },
-        { 2, 1, 1, 1.0, TSR_SEED_2ND_ADD, UINT64_C(1125899906842600), 100, 76 },
-        { 2, 1, 1, 1.0, TSR_SEED_2ND_ADD, UINT64_MAX, 100, UINT64_C(99) - UINT64_C(1125899906842624) },
-        { 2, 0, 1, 1.0, TSR_SEED_2ND_SUBTRACT, 41, 9, 32 },
-        { 2, 1, 1, 1.0, TSR_SEED_2ND_SUBTRACT, 9, 41, UINT64_C(1125899906842624) - 32 },
-        { 6, 1, 1, 1.0, TSR_SEED_2ND_RANDOMIZE, 41, 9, 9 },
-        { 9, 0, 1, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
+        { 1, 0, 21, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
+        { 2, 1, 7, 0.7, TSR_SEED_2ND_FIXED, 41, 9, 9 },
+        { 2, 1, 7, 1.0, TSR_SEED_2ND_ADD, 41, 9, 50 },
+        { 2, 1, 7, 1.0, TSR_SEED_2ND_ADD, UINT64_C(1125899906842600), 100, 76 },
+        { 2, 1, 7, 1.0, TSR_SEED_2ND_ADD, UINT64_MAX, 100, UINT64_C(99) - UINT64_C(1125899906842624) },
+        { 2, 0, 7, 1.0, TSR_SEED_2ND_SUBTRACT, 41, 9, 32 },
+        { 2, 1, 7, 1.0, TSR_SEED_2ND_SUBTRACT, 9, 41, UINT64_C(1125899906842624) - 32 },
+        { 6, 1, 7, 1.0, TSR_SEED_2ND_RANDOMIZE, 41, 9, 9 },
+        { 9, 0, 7, 1.0, TSR_SEED_2ND_IGNORE, 41, 9, 41 },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -197,8 +197,8 @@ static void restart__regional_sampler_advanced(void **state) {
     static const struct {
         int add_noise, start, end, overlap, restore, leftover;
     } cases[] = {
-        { 1, 0, 10000, 2, 1, 0 }, { 1, 2, 5, 2, 1, 0 }, { 0, 3, 10000, 1, 1, 0 },
-        { 1, 0, 4, 2, 0, 1 },     { 1, 0, 4, 2, 0, 0 }, { 1, 5, 6, 1, 0, 0 },
+        { 1, 0, 10000, 14, 1, 0 }, { 1, 2, 5, 14, 1, 0 }, { 0, 3, 10000, 7, 1, 0 },
+        { 1, 0, 4, 14, 0, 1 },     { 1, 0, 4, 14, 0, 0 }, { 1, 5, 6, 7, 0, 0 },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
