@@ -79,7 +79,8 @@ TSR_API tsr_status tsr_solver_new(tsr_solver **out, const char *name, const tsr_
                                   tsr_error *err);
 TSR_API void tsr_solver_free(tsr_solver *solver); /* NULL is allowed */
 
-/* Copies latent (x = signal + noise * sigmas[0]) and sigmas (descending, n_sigmas >= 2, the last may be 0). */
+/* Copies latent (x = signal + noise * sigmas[0]) and sigmas (descending, n_sigmas >= 2, the last may be 0). Samplers that
+ * add no noise and plan no steps of their own also take rising positive sigmas: unsampling, from a picture to its noise. */
 TSR_API tsr_status tsr_solver_begin(tsr_solver *solver, const float *latent, size_t count, const float *sigmas,
                                     int n_sigmas, tsr_error *err);
 

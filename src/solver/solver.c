@@ -58,18 +58,31 @@ void tsr_solver_free(tsr_solver *s) {
     free(s);
 }
 
-tsr_status tsr__solver_check_sigmas(const float *sigmas, int n_sigmas, tsr_error *err) {
+/* Backwards, from the clean end towards noise: for ordinary differential equations, whose solvers know no direction. */
+static tsr_status check_rising(const tsr__solver_kind *kind, const float *sigmas, int n_sigmas, tsr_error *err) {
+    if ((kind->flags & TSR_SAMPLER_STOCHASTIC) || kind->plan)
+        return tsr__fail(err, TSR_BAD_ARGUMENT,
+                         "solver: %s cannot go from small to large sigmas, as it %s; take euler, heun or dpmpp_2m",
+                         kind->name, kind->plan ? "plans its own steps" : "adds noise");
+    for (int i = 1; i < n_sigmas; i++)
+        if (sigmas[i] < sigmas[i - 1])
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "solver: sigma %d (%g) turns back from %g; sigmas rise or fall", i,
+                             (double)sigmas[i], (double)sigmas[i - 1]);
+    return TSR_OK;
+}
+
+tsr_status tsr__solver_check_sigmas(const tsr__solver_kind *kind, const float *sigmas, int n_sigmas, tsr_error *err) {
     if (n_sigmas < 2 || n_sigmas > TSR__MAX_SIGMAS)
         return tsr__fail(err, TSR_BAD_ARGUMENT, "solver: %d sigmas, must be 2..%d", n_sigmas, TSR__MAX_SIGMAS);
-    for (int i = 0; i < n_sigmas; i++) {
-        int last = i == n_sigmas - 1;
-        if (!isfinite(sigmas[i]) || sigmas[i] < 0 || (sigmas[i] == 0 && !last))
+    for (int i = 0; i < n_sigmas; i++)
+        if (!isfinite(sigmas[i]) || sigmas[i] < 0 || (sigmas[i] == 0 && i != n_sigmas - 1))
             return tsr__fail(err, TSR_BAD_ARGUMENT, "solver: sigma %d is %g; all but the last must be positive", i,
                              (double)sigmas[i]);
-        if (i > 0 && sigmas[i] > sigmas[i - 1])
+    if (sigmas[n_sigmas - 1] > sigmas[0]) return check_rising(kind, sigmas, n_sigmas, err);
+    for (int i = 1; i < n_sigmas; i++)
+        if (sigmas[i] > sigmas[i - 1])
             return tsr__fail(err, TSR_BAD_ARGUMENT, "solver: sigma %d (%g) is larger than the one before it (%g)", i,
                              (double)sigmas[i], (double)sigmas[i - 1]);
-    }
     return TSR_OK;
 }
 
@@ -108,7 +121,7 @@ tsr_status tsr_solver_begin(tsr_solver *s, const float *latent, size_t count, co
                             tsr_error *err) {
     tsr_status status = TSR_OK;
     if (!s || !latent || !sigmas) TSR_FAIL(err, TSR_BAD_ARGUMENT, "solver: latent and sigmas must not be NULL");
-    TSR_TRY(tsr__solver_check_sigmas(sigmas, n_sigmas, err));
+    TSR_TRY(tsr__solver_check_sigmas(s->kind, sigmas, n_sigmas, err));
     TSR_TRY(tsr__solver_set_size(s, count, n_sigmas, err));
     memcpy(s->latent, latent, count * sizeof *latent);
     memcpy(s->sigmas, sigmas, (size_t)n_sigmas * sizeof *sigmas);

@@ -77,7 +77,7 @@ struct tsr_solver {
 const tsr__solver_kind *tsr__solver_kind_at(int index); /* NULL out of range */
 
 /* solver.c: memory, and the check of begin and restore alike. */
-tsr_status tsr__solver_check_sigmas(const float *sigmas, int n_sigmas, tsr_error *err);
+tsr_status tsr__solver_check_sigmas(const tsr__solver_kind *kind, const float *sigmas, int n_sigmas, tsr_error *err);
 tsr_status tsr__solver_set_size(tsr_solver *s, size_t count, int n_sigmas, tsr_error *err);
 /* n_steps and the family's scalars, from the sigmas; nothing but them. */
 tsr_status tsr__solver_plan(tsr_solver *s, tsr_error *err);

@@ -203,7 +203,7 @@ static tsr_status read_sizes(stream *io, tsr_solver *s, tsr_error *err) {
         TSR_TRY(damaged(err, "sizes do not fit its length"));
     TSR_TRY(tsr__solver_set_size(s, (size_t)count, n_sigmas, err));
     reals(io, s->sigmas, (size_t)n_sigmas);
-    TSR_TRY(tsr__solver_check_sigmas(s->sigmas, n_sigmas, err));
+    TSR_TRY(tsr__solver_check_sigmas(s->kind, s->sigmas, n_sigmas, err));
 done:
     return status;
 }

@@ -36,10 +36,13 @@ typedef struct tsr__pixel_path {
 } tsr__pixel_path;
 
 tsr_status tsr__pixel_path_check(const tsr__pixel_path *path, tsr_error *err);
-/* width, height: pixels, as the upscale asks; the latent is of the multiple of 8 below. *out has neither mask nor batch
- * index. */
-tsr_status tsr__pixel_path_run(tsr_latent **out, const tsr__pixel_path *path, const tsr_latent *latent, int width,
-                               int height, tsr_error *err);
+/* width, height: pixels, as the node computes them, with a fraction that resizing cuts off; the latent is of the multiple
+ * of 8 below, cut out of the middle. *out has neither noise mask nor batch index. */
+tsr_status tsr__pixel_path_run(tsr_latent **out, const tsr__pixel_path *path, const tsr_latent *latent, double width,
+                               double height, tsr_error *err);
+/* VAEEncode: cut to multiples of 8 in the middle, then encoded. rgb: [n, height, width, 3]. */
+tsr_status tsr__pixels_encode(tsr_latent **out, const tsr__vae_table *vae, const float *rgb, int n, int width,
+                              int height, int tile_px, tsr_error *err);
 
 /* UPSCALER: one step. Filled by masked_upscaler.h. */
 typedef struct tsr__upscaler {
@@ -47,11 +50,13 @@ typedef struct tsr__upscaler {
     /* Refuses what cannot work, before anything runs. */
     tsr_status (*check)(const void *self, tsr_error *err);
     /* Latent of any size in, latent of that size in pixels out. */
-    tsr_status (*upscale)(const void *self, tsr_latent **out, const tsr_latent *latent, tsr__hook_time time, int width,
-                          int height, tsr__run *run, tsr_error *err);
+    tsr_status (*upscale)(const void *self, tsr_latent **out, const tsr_latent *latent, tsr__hook_time time,
+                          double width, double height, tsr__run *run, tsr_error *err);
     /* Network evaluations and sampling steps of one upscale step; adds to both. */
     tsr_status (*count)(const void *self, tsr__hook_time time, int64_t *evaluations, int *steps, tsr_error *err);
-    float latent_scale; /* of the model whose steps are previewed */
+    const char *(*describe)(const void *self, tsr__hook_time time); /* what is sampled in this step */
+    int regions;                                                    /* told in progress: 1 with an inside, else 0 */
+    float latent_scale;                                             /* of the model whose steps are previewed */
     const tsr__vae_table *vae;
 } tsr__upscaler;
 
@@ -64,7 +69,7 @@ typedef struct tsr__iterative_options {
 
 /* The picture sizes of each step. */
 typedef struct tsr__iterative_step {
-    int width, height; /* pixels */
+    double width, height; /* pixels, as computed: 234.5 is resized to 234 */
     tsr__hook_time time;
 } tsr__iterative_step;
 /* *out: *n_out steps (0: the latent stays as it is); release with free(). */
