@@ -67,7 +67,7 @@ static void scene_init(scene *s) {
     s->cond = (gaussian_cond){ 0.0f, 1.0f };
     s->latent = zero_latent(1, 4, SIDE, SIDE);
     s->all = box_mask(8 * SIDE, 8 * SIDE, 0, 0, 8 * SIDE, 8 * SIDE);
-    s->seed = 10; /* one whose 4,096 draws have a variance near 1 */
+    s->seed = 6; /* one whose 4,096 draws have a variance near 1 */
 }
 
 static void scene_clear(scene *s) {
