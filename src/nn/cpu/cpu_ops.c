@@ -64,7 +64,7 @@ tsr_status tsr__cpu_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor 
     float *factors = tsr__pool_take(&nn->pool, (size_t)x->n * 3 * c * sizeof *factors);
     if (!stats || !work || !factors)
         TSR_FAIL(err, TSR_NO_MEMORY, "out of memory in group norm of [%d, %d, %d, %d]", x->n, x->h, x->w, x->c);
-#pragma omp parallel num_threads(nn->threads)
+#pragma omp parallel num_threads(nn->threads) if (tasks > 1)
     {
 #pragma omp for schedule(static)
         for (size_t t = 0; t < tasks; t++) {
@@ -93,7 +93,7 @@ done:
 void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call) {
     const tsr__kernels *kernels = kernels_of(nn, x);
     size_t rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
-#pragma omp parallel for num_threads(nn->threads) schedule(static)
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
     for (size_t t = 0; t < tasks; t++) {
         size_t at = t * each * (size_t)x->c;
         kernels->layer_norm(element(out, at), element(x, at), task_size(t, each, rows), x->c, call->eps, call->gamma,
@@ -105,7 +105,7 @@ void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, co
 void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
     size_t rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
-#pragma omp parallel for num_threads(nn->threads) schedule(static)
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
     for (size_t t = 0; t < tasks; t++)
         kernels->geglu(element(out, t * each * (size_t)out->c), element(x, t * each * (size_t)x->c),
                        task_size(t, each, rows), out->c);
@@ -114,14 +114,14 @@ void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
 void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
     size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK);
-#pragma omp parallel for num_threads(nn->threads) schedule(static)
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
     for (size_t t = 0; t < tasks; t++)
         kernels->add(element(inout, t * CHUNK), element(x, t * CHUNK), task_size(t, CHUNK, count));
 }
 
 void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK), size = tsr__type_size(x->dtype);
-#pragma omp parallel for num_threads(nn->threads) schedule(static)
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
     for (size_t t = 0; t < tasks; t++)
         memcpy(element(out, t * CHUNK), element(x, t * CHUNK), task_size(t, CHUNK, count) * size);
 }
@@ -134,7 +134,7 @@ void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act) {
                                        : act == TSR__ACT_QUICK_GELU ? kernels->quick_gelu
                                                                     : NULL;
     if (!function) return;
-#pragma omp parallel for num_threads(nn->threads) schedule(static)
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
     for (size_t t = 0; t < tasks; t++) function(element(inout, t * CHUNK), task_size(t, CHUNK, count));
 }
 
@@ -142,7 +142,7 @@ int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
     size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK);
     int finite = 1;
-#pragma omp parallel for num_threads(nn->threads) schedule(static) reduction(&& : finite)
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1) reduction(&& : finite)
     for (size_t t = 0; t < tasks; t++)
         finite = finite && kernels->is_finite(element(x, t * CHUNK), task_size(t, CHUNK, count));
     return finite;
