@@ -1,0 +1,275 @@
+/* weights/lora.c - an adapter file: its tensors sorted into layers, layers found by a checkpoint's names. */
+#include "weights/lora.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/memory.h"
+#include "weights/lora_keys.h"
+#include "weights/lora_layer.h"
+
+/* How files end the names of a layer's tensors; the rest is the layer's name. */
+static const struct suffix {
+    const char *text;
+    tsr__lora_role role;
+} SUFFIXES[] = {
+    { ".alpha", TSR__LORA_ALPHA },
+    { ".lora_up.weight", TSR__LORA_UP },
+    { ".lora_down.weight", TSR__LORA_DOWN },
+    { ".lora_mid.weight", TSR__LORA_MID },
+    { ".lora.up.weight", TSR__LORA_UP }, /* diffusers */
+    { ".lora.down.weight", TSR__LORA_DOWN },
+    { "_lora.up.weight", TSR__LORA_UP }, /* diffusers, attention processors */
+    { "_lora.down.weight", TSR__LORA_DOWN },
+    { ".lora_linear_layer.up.weight", TSR__LORA_UP }, /* diffusers, text encoder */
+    { ".lora_linear_layer.down.weight", TSR__LORA_DOWN },
+    { ".lora_B.weight", TSR__LORA_UP }, /* PEFT */
+    { ".lora_A.weight", TSR__LORA_DOWN },
+    { ".hada_w1_a", TSR__LOHA_W1_A },
+    { ".hada_w1_b", TSR__LOHA_W1_B },
+    { ".hada_w2_a", TSR__LOHA_W2_A },
+    { ".hada_w2_b", TSR__LOHA_W2_B },
+    { ".hada_t1", TSR__LOHA_T1 },
+    { ".hada_t2", TSR__LOHA_T2 },
+    { ".lokr_w1", TSR__LOKR_W1 },
+    { ".lokr_w1_a", TSR__LOKR_W1_A },
+    { ".lokr_w1_b", TSR__LOKR_W1_B },
+    { ".lokr_w2", TSR__LOKR_W2 },
+    { ".lokr_w2_a", TSR__LOKR_W2_A },
+    { ".lokr_w2_b", TSR__LOKR_W2_B },
+    { ".lokr_t2", TSR__LOKR_T2 },
+    { ".diff", TSR__LORA_DIFF },
+    { ".diff_b", TSR__LORA_DIFF_BIAS },
+    { ".w_norm", TSR__LORA_DIFF },
+    { ".b_norm", TSR__LORA_DIFF_BIAS },
+};
+
+/* Endings of adapters that add something else than a difference of weights. */
+static const struct refused {
+    const char *text, *kind;
+} REFUSED[] = {
+    { ".dora_scale", "DoRA" }, { ".oft_blocks", "OFT" },
+    { ".oft_diag", "OFT" },    { ".a1.weight", "GLoRA" },
+    { ".b1.weight", "GLoRA" }, { ".set_weight", "replaced weights" },
+    { ".on_input", "IA3" },    { ".reshape_weight", "widened layers" },
+};
+
+struct tsr__lora {
+    const tsr__weights *weights;
+    tsr__lora_layer *layers; /* sorted by name */
+    size_t count;
+};
+
+typedef struct piece {
+    const tsr__tensor_view *view;
+    size_t name_length;
+    tsr__lora_role role;
+} piece;
+
+/* --- opening --- */
+
+static int ends_with(const char *name, const char *end) {
+    const size_t length = strlen(name), tail = strlen(end);
+    return length > tail && strcmp(name + length - tail, end) == 0;
+}
+
+static tsr_status refuse_kinds(const tsr__weights *weights, tsr_error *err) {
+    for (size_t i = 0; i < tsr__weights_count(weights); i++) {
+        const char *name = tsr__weights_at(weights, i)->name;
+        for (size_t k = 0; k < sizeof REFUSED / sizeof *REFUSED; k++) {
+            if (ends_with(name, REFUSED[k].text))
+                return tsr__fail(
+                    err, TSR_UNSUPPORTED,
+                    "%s: this adapter is of a kind that cannot be merged (%s: \"%s\"); LoRA, LoHa, LoKr and "
+                    "full differences can",
+                    tsr__weights_path(weights), REFUSED[k].kind, name);
+        }
+    }
+    return TSR_OK;
+}
+
+static int compare_names(const char *a, size_t a_length, const char *b, size_t b_length) {
+    const size_t common = a_length < b_length ? a_length : b_length;
+    const int order = common ? memcmp(a, b, common) : 0;
+    return order ? order : (a_length > b_length) - (a_length < b_length);
+}
+
+static int compare_pieces(const void *left, const void *right) {
+    const piece *a = left, *b = right;
+    return compare_names(a->view->name, a->name_length, b->view->name, b->name_length);
+}
+
+static int compare_layers(const void *left, const void *right) {
+    const tsr__lora_layer *a = left, *b = right;
+    return compare_names(a->name, a->name_length, b->name, b->name_length);
+}
+
+/* The tensors that are parts of layers, sorted by layer. Others (embeddings in the same file, notes) are passed over. */
+static size_t find_pieces(piece *out, const tsr__weights *weights) {
+    size_t count = 0;
+    for (size_t i = 0; i < tsr__weights_count(weights); i++) {
+        const tsr__tensor_view *view = tsr__weights_at(weights, i);
+        for (size_t k = 0; k < sizeof SUFFIXES / sizeof *SUFFIXES; k++) {
+            if (!ends_with(view->name, SUFFIXES[k].text)) continue;
+            out[count++] = (piece){ view, strlen(view->name) - strlen(SUFFIXES[k].text), SUFFIXES[k].role };
+            break;
+        }
+    }
+    qsort(out, count, sizeof *out, compare_pieces);
+    return count;
+}
+
+static tsr_status build_layers(tsr__lora *lora, const piece *pieces, size_t count, tsr_error *err) {
+    const char *path = tsr__weights_path(lora->weights);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || compare_pieces(&pieces[i - 1], &pieces[i]) != 0) {
+            lora->layers[lora->count].name = pieces[i].view->name;
+            lora->layers[lora->count++].name_length = pieces[i].name_length;
+        }
+        tsr__lora_layer *layer = &lora->layers[lora->count - 1];
+        if (layer->parts[pieces[i].role])
+            return tsr__fail(err, TSR_BAD_FORMAT, "%s: \"%s\" and \"%s\" are the same part of one layer", path,
+                             layer->parts[pieces[i].role]->name, pieces[i].view->name);
+        layer->parts[pieces[i].role] = pieces[i].view;
+    }
+    for (size_t i = 0; i < lora->count; i++) {
+        const char *fault = tsr__lora_layer_fault(&lora->layers[i]);
+        if (fault)
+            return tsr__fail(err, TSR_BAD_FORMAT, "%s: adapter layer \"%.*s\" %s", path,
+                             (int)lora->layers[i].name_length, lora->layers[i].name, fault);
+    }
+    return TSR_OK;
+}
+
+tsr_status tsr__lora_open(tsr__lora **out, const tsr__weights *weights, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__lora *lora = NULL;
+    piece *pieces = NULL;
+    *out = NULL;
+    TSR_TRY(refuse_kinds(weights, err));
+    TSR_ALLOC_ZERO(err, pieces, tsr__weights_count(weights) + 1);
+    const size_t count = find_pieces(pieces, weights);
+    if (count == 0)
+        TSR_FAIL(err, TSR_BAD_FORMAT, "%s: holds no LoRA, LoHa or LoKr (none of its %zu tensors is part of one)",
+                 tsr__weights_path(weights), tsr__weights_count(weights));
+    TSR_ALLOC_ZERO(err, lora, 1);
+    lora->weights = weights;
+    TSR_ALLOC_ZERO(err, lora->layers, count);
+    TSR_TRY(build_layers(lora, pieces, count, err));
+    *out = lora;
+    lora = NULL;
+done:
+    free(pieces);
+    tsr__lora_free(lora);
+    return status;
+}
+
+void tsr__lora_free(tsr__lora *lora) {
+    if (!lora) return;
+    free(lora->layers);
+    free(lora);
+}
+
+/* --- applying --- */
+
+static int concerns(const tsr__lora_layer *layer, int is_bias) {
+    if (is_bias) return layer->parts[TSR__LORA_DIFF_BIAS] != NULL;
+    return layer->parts[TSR__LORA_UP] || layer->parts[TSR__LOHA_W1_A] || layer->parts[TSR__LORA_DIFF] ||
+           layer->parts[TSR__LOKR_W2] || layer->parts[TSR__LOKR_W2_A];
+}
+
+static tsr__lora_layer *find_layer(const tsr__lora *lora, const char *key, int *is_bias) {
+    tsr__lora_names names;
+    tsr__lora_names_of(&names, key);
+    *is_bias = names.is_bias;
+    for (int i = 0; i < names.count; i++) {
+        const tsr__lora_layer wanted = { .name = names.at[i], .name_length = strlen(names.at[i]) };
+        tsr__lora_layer *layer = bsearch(&wanted, lora->layers, lora->count, sizeof wanted, compare_layers);
+        if (layer && concerns(layer, names.is_bias)) return layer;
+    }
+    return NULL;
+}
+
+int tsr__lora_changes(const tsr__lora *lora, const char *key) {
+    int is_bias;
+    return find_layer(lora, key, &is_bias) != NULL;
+}
+
+float tsr__lora_strength(const char *key, float model, float clip) {
+    return tsr__lora_is_text(key) ? clip : model;
+}
+
+/* What the adapter was made for, as far as its names and the width of its cross-attention tell. */
+static const char *guess_family(const tsr__lora *lora) {
+    for (size_t i = 0; i < lora->count; i++) {
+        const tsr__lora_layer *layer = &lora->layers[i];
+        const char *name = layer->name; /* a whole tensor's name, so it ends */
+        if (strstr(name, "lora_te2_") || strstr(name, "transformer_blocks_1_") || strstr(name, "transformer_blocks.1."))
+            return "SDXL";
+        if (strstr(name, "double_blocks") || strstr(name, "single_transformer_blocks")) return "Flux";
+        if (strstr(name, "joint_blocks")) return "SD3";
+        const tsr__tensor_view *down = layer->parts[TSR__LORA_DOWN];
+        if (!down || down->rank < 2 || !(strstr(name, "attn2_to_k") || strstr(name, "attn2.to_k"))) continue;
+        if (down->shape[1] == 1024) return "SD2";
+        if (down->shape[1] == 2048) return "SDXL";
+    }
+    return "another model";
+}
+
+static void describe_shape(char *out, size_t size, const int64_t *shape, int rank) {
+    size_t used = 0;
+    for (int i = 0; i < rank && used + 1 < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (rank == 0) out[0] = '\0';
+}
+
+tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
+                         float *weight, int *changed, tsr_error *err) {
+    int is_bias;
+    char shown[128];
+    if (changed) *changed = 0;
+    tsr__lora_layer *layer = find_layer(lora, key, &is_bias);
+    if (!layer) return TSR_OK;
+    size_t rows = rank > 0 ? (size_t)shape[0] : 1, columns = 1;
+    for (int i = 1; i < rank; i++) columns *= (size_t)shape[i];
+    tsr_status status = is_bias ? tsr__lora_layer_add_bias(layer, rows * columns, strength, weight, err)
+                                : tsr__lora_layer_add(layer, rows, columns, strength, weight, err);
+    if (status == TSR_BAD_ARGUMENT) {
+        describe_shape(shown, sizeof shown, shape, rank);
+        return tsr__fail(err, TSR_BAD_FORMAT, "%s: adapter layer \"%.*s\" does not fit \"%s\" [%s]: it is made for %s",
+                         tsr__weights_path(lora->weights), (int)layer->name_length, layer->name, key, shown,
+                         guess_family(lora));
+    }
+    if (status != TSR_OK) return status;
+    layer->used = 1;
+    if (changed) *changed = 1;
+    return TSR_OK;
+}
+
+/* --- what was used --- */
+
+size_t tsr__lora_used(const tsr__lora *lora) {
+    size_t used = 0;
+    for (size_t i = 0; i < lora->count; i++) used += lora->layers[i].used != 0;
+    return used;
+}
+
+size_t tsr__lora_unused(const tsr__lora *lora) {
+    return lora->count - tsr__lora_used(lora);
+}
+
+const char *tsr__lora_first_unused(const tsr__lora *lora) {
+    for (size_t i = 0; i < lora->count; i++) {
+        if (!lora->layers[i].used) return lora->layers[i].name;
+    }
+    return NULL;
+}
+
+tsr_status tsr__lora_require_used(const tsr__lora *lora, tsr_error *err) {
+    if (tsr__lora_used(lora) > 0) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED,
+                     "%s: none of this adapter's %zu layers (\"%.*s\", ...) is in the model: it is made for %s",
+                     tsr__weights_path(lora->weights), lora->count, (int)lora->layers[0].name_length,
+                     lora->layers[0].name, guess_family(lora));
+}

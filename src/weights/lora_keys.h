@@ -1,0 +1,20 @@
+/* weights/lora_keys.h - the names an SD1 layer has in adapter files. Pure text; knows no tensors. */
+#ifndef TSR_LORA_KEYS_H
+#define TSR_LORA_KEYS_H
+
+#include <stddef.h>
+
+enum { TSR__LORA_NAME_SIZE = 256, TSR__LORA_MAX_NAMES = 8 };
+
+typedef struct tsr__lora_names {
+    char at[TSR__LORA_MAX_NAMES][TSR__LORA_NAME_SIZE];
+    int count;
+    int is_bias; /* the checkpoint's tensor is the layer's bias, not its weight */
+} tsr__lora_names;
+
+/* All names of the layer whose weight or bias the checkpoint calls key; count 0 when adapters do not name it. */
+void tsr__lora_names_of(tsr__lora_names *out, const char *key);
+/* Whether key belongs to the text encoder. */
+int tsr__lora_is_text(const char *key);
+
+#endif /* TSR_LORA_KEYS_H */

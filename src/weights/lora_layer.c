@@ -1,0 +1,290 @@
+/* weights/lora_layer.c - the differences of LoRA, LoHa and LoKr.
+ *
+ *   LoRA   alpha / r * up down                        down with a core: sum_j mid[i, j, k] down[j, in]
+ *   LoHa   alpha / r * (w1_a w1_b) .* (w2_a w2_b)     with cores: sum_ij w_a[i, out] t[i, j, k] w_b[j, in]
+ *   LoKr   alpha / r * kron(w1, w2)                   each factor whole or a product; r counts only when one is a product
+ *
+ * A convolution's weight [out, in, k, k] is the matrix [out, in k k]; the factors' memory then lines up by itself. */
+#include "weights/lora_layer.h"
+
+#include <stdlib.h>
+
+#include "core/memory.h"
+
+/* A matrix as the product of two, never made whole: row(o)[c] = sum_i left[o * row + i * step] * right[i * columns + c]. */
+typedef struct product {
+    float *left, *right;
+    size_t row, step, rank, rows, columns;
+} product;
+
+static void clear_product(product *p) {
+    free(p->left);
+    free(p->right);
+}
+
+static const char *fault_of_lokr(const tsr__tensor_view *const *part) {
+    if (!part[TSR__LOKR_W1] == !(part[TSR__LOKR_W1_A] && part[TSR__LOKR_W1_B])) return "has no one lokr_w1";
+    if (!part[TSR__LOKR_W2] == !(part[TSR__LOKR_W2_A] && part[TSR__LOKR_W2_B])) return "has no one lokr_w2";
+    return part[TSR__LOKR_T2] && part[TSR__LOKR_W2] ? "has lokr_t2 without lokr_w2_a" : NULL;
+}
+
+const char *tsr__lora_layer_fault(const tsr__lora_layer *layer) {
+    const tsr__tensor_view *const *part = layer->parts;
+    int lora = 0, loha = 0, lokr = 0;
+    for (int i = TSR__LORA_UP; i <= TSR__LORA_MID; i++) lora |= part[i] != NULL;
+    for (int i = TSR__LOHA_W1_A; i <= TSR__LOHA_T2; i++) loha |= part[i] != NULL;
+    for (int i = TSR__LOKR_W1; i <= TSR__LOKR_T2; i++) lokr |= part[i] != NULL;
+    const int kinds = lora + loha + lokr + (part[TSR__LORA_DIFF] != NULL);
+    if (kinds > 1) return "mixes several kinds";
+    if (kinds == 0 && !part[TSR__LORA_DIFF_BIAS]) return "has an alpha and nothing else";
+    if (lora && (!part[TSR__LORA_UP] || !part[TSR__LORA_DOWN])) return "has not both lora_up and lora_down";
+    if (loha && (!part[TSR__LOHA_W1_A] || !part[TSR__LOHA_W1_B] || !part[TSR__LOHA_W2_A] || !part[TSR__LOHA_W2_B]))
+        return "has not all of hada_w1_a, hada_w1_b, hada_w2_a, hada_w2_b";
+    if (loha && !part[TSR__LOHA_T1] != !part[TSR__LOHA_T2]) return "has one of hada_t1 and hada_t2";
+    return lokr ? fault_of_lokr(part) : NULL;
+}
+
+/* --- reading --- */
+
+static tsr_status read_floats(float **out, const tsr__tensor_view *view, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *values = NULL;
+    *out = NULL;
+    TSR_ALLOC(err, values, view->count + 1);
+    TSR_TRY(tsr__tensor_to_f32(view, values, err));
+    *out = values;
+    values = NULL;
+done:
+    free(values);
+    return status;
+}
+
+static size_t first_extent(const tsr__tensor_view *view) {
+    return view->rank > 0 ? (size_t)view->shape[0] : 1;
+}
+
+/* Elements behind the first axis; 0 for an empty tensor. */
+static size_t rest_extent(const tsr__tensor_view *view) {
+    const size_t first = first_extent(view);
+    return first ? view->count / first : 0;
+}
+
+/* alpha / r, or 1 where the file has no alpha (or r says nothing). */
+static tsr_status read_scale(float *out, const tsr__lora_layer *layer, size_t rank, tsr_error *err) {
+    const tsr__tensor_view *alpha = layer->parts[TSR__LORA_ALPHA];
+    float value;
+    *out = 1.0f;
+    if (!alpha || rank == 0) return TSR_OK;
+    if (alpha->count != 1) return TSR_BAD_ARGUMENT;
+    tsr_status status = tsr__tensor_to_f32(alpha, &value, err);
+    if (status == TSR_OK) *out = value / (float)rank;
+    return status;
+}
+
+/* out [i, in, k] = sum_j core[i, j, k] * factor[j, in]; NULL and BAD_ARGUMENT when they do not fit. */
+static tsr_status fold_core(float **out, const tsr__tensor_view *core, const tsr__tensor_view *factor, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *t = NULL, *b = NULL, *folded = NULL;
+    *out = NULL;
+    if (core->rank < 2 || core->count == 0 || factor->count == 0 || core->shape[1] != factor->shape[0] ||
+        factor->rank < 2)
+        return TSR_BAD_ARGUMENT;
+    const size_t ni = (size_t)core->shape[0], nj = (size_t)core->shape[1], nk = core->count / ni / nj;
+    const size_t inputs = rest_extent(factor);
+    TSR_TRY(read_floats(&t, core, err));
+    TSR_TRY(read_floats(&b, factor, err));
+    if (inputs > SIZE_MAX / sizeof(float) / ni / nk) TSR_FAIL(err, TSR_TOO_LARGE, "an adapter's core is too large");
+    TSR_ALLOC_ZERO(err, folded, ni * inputs * nk);
+    for (size_t i = 0; i < ni; i++) {
+        for (size_t j = 0; j < nj; j++) {
+            for (size_t in = 0; in < inputs; in++) {
+                float *to = folded + (i * inputs + in) * nk;
+                const float *from = t + (i * nj + j) * nk, by = b[j * inputs + in];
+                for (size_t k = 0; k < nk; k++) to[k] += from[k] * by;
+            }
+        }
+    }
+    *out = folded;
+    folded = NULL;
+done:
+    free(t);
+    free(b);
+    free(folded);
+    return status;
+}
+
+/* left right, with core (may be NULL) in between. turned: left is [r, out], as LoHa and LoKr have it beside a core. Looks at
+ * the sizes before it makes anything: a result of more than rows x columns would not fit anyway. */
+static tsr_status read_product(product *out, const tsr__tensor_view *left, const tsr__tensor_view *right,
+                               const tsr__tensor_view *core, int turned, size_t rows, size_t columns, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__tensor_view *inner = core ? core : right;
+    const size_t kernel =
+        core ? rest_extent(core) / (core->rank > 1 && core->shape[1] ? (size_t)core->shape[1] : 1) : 1;
+    *out = (product){ 0 };
+    out->rank = first_extent(inner);
+    out->rows = turned ? rest_extent(left) : first_extent(left);
+    out->columns = rest_extent(right) * kernel;
+    out->row = turned ? 1 : out->rank;
+    out->step = turned ? out->rows : 1;
+    if ((turned ? first_extent(left) : rest_extent(left)) != out->rank || out->rank == 0) return TSR_BAD_ARGUMENT;
+    if (!core && first_extent(right) != out->rank) return TSR_BAD_ARGUMENT;
+    if (out->rows > rows || out->columns > columns) return TSR_BAD_ARGUMENT;
+    TSR_TRY(read_floats(&out->left, left, err));
+    if (core) TSR_TRY(fold_core(&out->right, core, right, err));
+    else TSR_TRY(read_floats(&out->right, right, err));
+done:
+    return status;
+}
+
+/* --- computing --- */
+
+static void product_row(float *out, const product *p, size_t row) {
+    for (size_t c = 0; c < p->columns; c++) out[c] = 0;
+    for (size_t i = 0; i < p->rank; i++) {
+        const float by = p->left[row * p->row + i * p->step];
+        const float *from = p->right + i * p->columns;
+        for (size_t c = 0; c < p->columns; c++) out[c] += by * from[c];
+    }
+}
+
+static void add_scaled(float *to, const float *from, size_t count, float scale) {
+    for (size_t i = 0; i < count; i++) to[i] += scale * from[i];
+}
+
+static tsr_status add_lora(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__tensor_view *down = layer->parts[TSR__LORA_DOWN];
+    product p = { 0 };
+    float *row = NULL, scale;
+    TSR_TRY(read_product(&p, layer->parts[TSR__LORA_UP], down, layer->parts[TSR__LORA_MID], 0, rows, columns, err));
+    if (p.rows != rows || p.columns != columns) {
+        status = TSR_BAD_ARGUMENT;
+        goto done;
+    }
+    TSR_TRY(read_scale(&scale, layer, first_extent(down), err));
+    TSR_ALLOC(err, row, columns + 1);
+    for (size_t o = 0; o < rows; o++) {
+        product_row(row, &p, o);
+        add_scaled(weight + o * columns, row, columns, strength * scale);
+    }
+done:
+    clear_product(&p);
+    free(row);
+    return status;
+}
+
+static tsr_status add_loha(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__tensor_view *const *part = layer->parts;
+    const int cores = part[TSR__LOHA_T1] != NULL;
+    product one = { 0 }, two = { 0 };
+    float *row = NULL, *other = NULL, scale;
+    TSR_TRY(
+        read_product(&one, part[TSR__LOHA_W1_A], part[TSR__LOHA_W1_B], part[TSR__LOHA_T1], cores, rows, columns, err));
+    TSR_TRY(
+        read_product(&two, part[TSR__LOHA_W2_A], part[TSR__LOHA_W2_B], part[TSR__LOHA_T2], cores, rows, columns, err));
+    if (one.rows != rows || two.rows != rows || one.columns != columns || two.columns != columns) {
+        status = TSR_BAD_ARGUMENT;
+        goto done;
+    }
+    TSR_TRY(read_scale(&scale, layer, first_extent(part[TSR__LOHA_W1_B]), err));
+    TSR_ALLOC(err, row, columns + 1);
+    TSR_ALLOC(err, other, columns + 1);
+    for (size_t o = 0; o < rows; o++) {
+        product_row(row, &one, o);
+        product_row(other, &two, o);
+        for (size_t c = 0; c < columns; c++) row[c] *= other[c];
+        add_scaled(weight + o * columns, row, columns, strength * scale);
+    }
+done:
+    clear_product(&one);
+    clear_product(&two);
+    free(row);
+    free(other);
+    return status;
+}
+
+/* A factor of LoKr as a whole matrix [*rows, *columns]: the tensor, or the product of its two (three) parts. In: the most
+ * that rows and columns may be. */
+static tsr_status read_factor(float **out, size_t *rows, size_t *columns, const tsr__tensor_view *whole,
+                              const tsr__tensor_view *left, const tsr__tensor_view *right, const tsr__tensor_view *core,
+                              tsr_error *err) {
+    tsr_status status = TSR_OK;
+    product p = { 0 };
+    float *made = NULL;
+    *out = NULL;
+    if (whole) {
+        *rows = first_extent(whole);
+        *columns = rest_extent(whole);
+        return read_floats(out, whole, err);
+    }
+    TSR_TRY(read_product(&p, left, right, core, core != NULL, *rows, *columns, err));
+    TSR_ALLOC(err, made, p.rows * p.columns + 1);
+    for (size_t o = 0; o < p.rows; o++) product_row(made + o * p.columns, &p, o);
+    *rows = p.rows;
+    *columns = p.columns;
+    *out = made;
+    made = NULL;
+done:
+    clear_product(&p);
+    free(made);
+    return status;
+}
+
+/* The r of LoKr's scale: of w2 where it is a product, else of w1, else none. */
+static size_t lokr_rank(const tsr__tensor_view *const *part) {
+    if (!part[TSR__LOKR_W2]) return first_extent(part[TSR__LOKR_W2_B]);
+    return part[TSR__LOKR_W1] ? 0 : first_extent(part[TSR__LOKR_W1_B]);
+}
+
+static tsr_status add_lokr(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__tensor_view *const *part = layer->parts;
+    float *one = NULL, *two = NULL, scale;
+    size_t r1 = rows, c1 = columns, r2 = rows, c2 = columns;
+    TSR_TRY(read_factor(&one, &r1, &c1, part[TSR__LOKR_W1], part[TSR__LOKR_W1_A], part[TSR__LOKR_W1_B], NULL, err));
+    TSR_TRY(read_factor(&two, &r2, &c2, part[TSR__LOKR_W2], part[TSR__LOKR_W2_A], part[TSR__LOKR_W2_B],
+                        part[TSR__LOKR_T2], err));
+    if (r1 == 0 || c1 == 0 || rows % r1 || columns % c1 || rows / r1 != r2 || columns / c1 != c2) {
+        status = TSR_BAD_ARGUMENT;
+        goto done;
+    }
+    TSR_TRY(read_scale(&scale, layer, lokr_rank(part), err));
+    for (size_t o = 0; o < rows; o++) {
+        for (size_t j = 0; j < c1; j++)
+            add_scaled(weight + o * columns + j * c2, two + o % r2 * c2, c2, strength * scale * one[o / r2 * c1 + j]);
+    }
+done:
+    free(one);
+    free(two);
+    return status;
+}
+
+static tsr_status add_difference(const tsr__tensor_view *diff, size_t rows, size_t columns, float strength,
+                                 float *weight, tsr_error *err) {
+    float *values;
+    if (first_extent(diff) != rows || rest_extent(diff) != columns) return TSR_BAD_ARGUMENT;
+    tsr_status status = read_floats(&values, diff, err);
+    if (status != TSR_OK) return status;
+    add_scaled(weight, values, rows * columns, strength);
+    free(values);
+    return TSR_OK;
+}
+
+tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                               tsr_error *err) {
+    if (layer->parts[TSR__LORA_UP]) return add_lora(layer, rows, columns, strength, weight, err);
+    if (layer->parts[TSR__LOHA_W1_A]) return add_loha(layer, rows, columns, strength, weight, err);
+    if (layer->parts[TSR__LORA_DIFF])
+        return add_difference(layer->parts[TSR__LORA_DIFF], rows, columns, strength, weight, err);
+    return add_lokr(layer, rows, columns, strength, weight, err);
+}
+
+tsr_status tsr__lora_layer_add_bias(const tsr__lora_layer *layer, size_t count, float strength, float *bias,
+                                    tsr_error *err) {
+    return add_difference(layer->parts[TSR__LORA_DIFF_BIAS], count, count ? 1 : 0, strength, bias, err);
+}
