@@ -122,28 +122,61 @@ static void conv2d__equals_a_double_loop(void **state) {
     each_variant(run_conv);
 }
 
-/* One weight, many shapes: the layout of the first use must serve them all. */
+/* One weight, many shapes, with and without a residual: its packed bytes may not grow beyond one second layout. */
 static void run_shapes(tsr__nn *nn) {
     tsr__nn_weight *w = NULL;
     float *weight = random_values(nn, 64 * 64 * 9, 0.1f);
     OK(tsr__nn_conv_weight(nn, &w, 64, 64, 3, 1, 1, 1, fill_copy, weight, NULL, &err));
+    size_t packed = tsr__nn_weight_bytes(nn);
+    assert_true(packed >= 64 * 64 * 9 * (tsr__nn_precision(nn) == TSR__BF16 ? 2u : 4u));
     for (int side = 1; side < 40; side += 6) {
         float *values = random_values(nn, (size_t)(side * 8 * 64), 1);
         tsr__tensor x = tensor_of(nn, values, 1, side, 8, 64), y;
         int finite = 0;
-        OK(tsr__nn_conv2d(nn, &y, &x, w, NULL, NULL, &err));
+        OK(tsr__nn_conv2d(nn, &y, &x, w, NULL, side % 4 == 1 ? &x : NULL, &err));
         OK(tsr__nn_is_finite(nn, &y, &finite, &err));
         assert_true(finite);
         tsr__nn_release(nn, &y);
         tsr__nn_release(nn, &x);
         free(values);
     }
+    assert_true(tsr__nn_weight_bytes(nn) <= 2 * packed);
     tsr__nn_weight_free(nn, w);
     free(weight);
 }
 static void conv2d__serves_many_shapes_with_one_weight(void **state) {
     (void)state;
     each_variant(run_shapes);
+}
+
+/* Rows add up by kind and shape, and say how much was computed. */
+static void run_profile(tsr__nn *nn) {
+    tsr__nn_weight *w = NULL;
+    float weight[12] = { 0 };
+    int count = -1;
+    tsr__tensor x, y;
+    assert_null(tsr__nn_profile_rows(nn, &count));
+    assert_int_equal(count, 0);
+    OK(tsr__nn_linear_weight(nn, &w, 3, 4, fill_copy, weight, NULL, &err));
+    x = tensor_of(nn, weight, 1, 1, 2, 4);
+    OK(tsr__nn_activate(nn, &x, TSR__ACT_NONE, &err));
+    OK(tsr__nn_profile_start(nn, &err));
+    for (int i = 0; i < 3; i++) {
+        OK(tsr__nn_linear(nn, &y, &x, w, TSR__ACT_NONE, NULL, &err));
+        tsr__nn_release(nn, &y);
+    }
+    const tsr__nn_profile_row *rows = tsr__nn_profile_rows(nn, &count);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].kind, "linear");
+    assert_int_equal(rows[0].calls, 3);
+    assert_true(rows[0].work == 3 * 2.0 * 2 * 4 * 3 && rows[0].seconds > 0);
+    tsr__nn_profile_stop(nn);
+    tsr__nn_release(nn, &x);
+    tsr__nn_weight_free(nn, w);
+}
+static void profile__adds_up_by_shape(void **state) {
+    (void)state;
+    each_variant(run_profile);
 }
 
 static tsr_status fill_fails(void *user, float *dst, size_t count, tsr_error *err) {
@@ -200,6 +233,7 @@ int main(void) {
         cmocka_unit_test(conv2d__equals_a_double_loop),
         cmocka_unit_test(conv2d__serves_many_shapes_with_one_weight),
         cmocka_unit_test(layers__refuse_wrong_shapes),
+        cmocka_unit_test(profile__adds_up_by_shape),
         cmocka_unit_test(nn_new__refuses_bf16_without_the_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
