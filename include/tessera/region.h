@@ -5,8 +5,8 @@
  *   tsr_plan_run(&result, plan, latent, &hooks, &err);
  *   tsr_plan_free(plan);
  *
- * Two histories: `keep` (docs/keep.md: every sampler, soft masks, one shared canvas) and `restart` (docs/restart.md: the
- * Impact Pack number for number). Needs no weights.
+ * Two histories: `keep` (docs/keep.md: every sampler, soft masks, one shared canvas) and `restart` (docs/restart.md:
+ * the Impact Pack number for number). Needs no weights.
  * Threads: a plan is immutable after tsr_plan_new; each run uses its own memory. */
 #ifndef TSR_REGION_H
 #define TSR_REGION_H

@@ -20,8 +20,8 @@
 extern "C" {
 #endif
 
-/* What pulls a picture somewhere: uncond + cfg * (cond - uncond), all of them predictions of the clean latent. cfg within
- * 1e-9 (relative) of 1 leaves the negative out. positive and negative are the denoiser's own handles (borrowed); equal
+/* What pulls a picture somewhere: uncond + cfg * (cond - uncond), all of them predictions of the clean latent. cfg
+ * within 1e-9 (relative) of 1 leaves the negative out. positive and negative are the denoiser's own handles (borrowed); equal
  * pointers are evaluated once. */
 typedef struct tsr_guide {
     const tsr_denoiser *denoiser; /* borrowed */
@@ -83,8 +83,8 @@ typedef struct tsr_sample_options {
 #define TSR_SAMPLE_OPTIONS_INIT                                                                                        \
     { sizeof(tsr_sample_options), 0, 0, 0, 0, 1, 0, 0, 0.0f, 0.0f, 0 }
 
-/* *out is a new latent with the batch_index and the noise_mask of `latent`. Errors: NOT_FINITE names the step, sigma and
- * side; CANCELLED; NOT_FOUND for the sampler. */
+/* *out is a new latent with the batch_index and the noise_mask of `latent`. Errors: NOT_FINITE names the step, sigma
+ * and side; CANCELLED; NOT_FOUND for the sampler. */
 TSR_API tsr_status tsr_sample(tsr_latent **out, const tsr_latent *latent, const tsr_guide *guide,
                               const tsr_sample_options *options, tsr_error *err);
 

@@ -14,9 +14,9 @@ typedef struct share {
     double noise;  /* of this part's noise in the result; 0 for all but the first of a key */
 } share;
 
-/* How much of each noise the result gets. Deterministic parts have the noise level sqrt(sigma^2 - a^2), and blend linearly
- * because they hang on the same canvas noise; what then lacks to sigma is fresh noise, split by each noise's share. Equal
- * parts keep their own amount exactly. */
+/* How much of each noise the result gets. Deterministic parts have the noise level sqrt(sigma^2 - a^2), and blend
+ * linearly because they hang on the same canvas noise; what then lacks to sigma is fresh noise, split by each
+ * noise's share. Equal parts keep their own amount exactly. */
 static void set_noise(share *shares, int n, double sigma) {
     double rest = 0.0, power = 0.0, equal = shares[0].amount;
     for (int i = 0; i < n; i++) {

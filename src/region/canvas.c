@@ -153,7 +153,8 @@ done:
     return status;
 }
 
-/* The Brownian tree spans the canvas sigmas for everybody, also for those who start later: equal intervals, equal noise. */
+/* The Brownian tree spans the canvas sigmas for everybody, also for those who start later: equal intervals, equal
+ * noise. */
 static tsr_status start(tsr__canvas *c, int k, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__actor *actor = &c->plan->actors[k];
@@ -199,8 +200,8 @@ done:
     return status;
 }
 
-/* The members that wait at the highest sigma. The highest goes first: who is at a lower one is ahead, and the others may
- * still catch up with it and share its evaluation. */
+/* The members that wait at the highest sigma. The highest goes first: who is at a lower one is ahead, and the others
+ * may still catch up with it and share its evaluation. */
 static int gather(tsr__canvas *c, float *sigma) {
     int n = 0;
     *sigma = -1.0f;
@@ -211,8 +212,8 @@ static int gather(tsr__canvas *c, float *sigma) {
     return n;
 }
 
-/* Members whose latents hold the same fresh noise, or none: a solver that adds none would take a neighbour's noise for its
- * own slope. */
+/* Members whose latents hold the same fresh noise, or none: a solver that adds none would take a neighbour's noise
+ * for its own slope. */
 static int same_noise(const tsr__blend_part *a, const tsr__blend_part *b) {
     int has = a->noise.noise != NULL;
     return has == (b->noise.noise != NULL) && (!has || a->noise.key == b->noise.key);

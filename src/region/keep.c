@@ -37,8 +37,8 @@ done:
     return status;
 }
 
-/* The canvas sigmas with the actor's own strictly between them. Below the last positive canvas sigma there are none: the
- * canvas-wide Brownian noise ends there. */
+/* The canvas sigmas with the actor's own strictly between them. Below the last positive canvas sigma there are none:
+ * the canvas-wide Brownian noise ends there. */
 static tsr_status merge_sigmas(tsr__actor *actor, const tsr_plan *plan, const float *own, int n_own, tsr_error *err) {
     tsr_status status = TSR_OK;
     int next = 0;
@@ -63,8 +63,9 @@ static int same_steps(const tsr__actor *a, const tsr__actor *b) {
            memcmp(a->sigmas, b->sigmas, (size_t)a->n_sigmas * sizeof(float)) == 0;
 }
 
-/* Actors on the same steps draw the same noises in the same order: one canvas-wide stream. Others would draw noises again
- * that the canvas already holds, so they get a stream of their own. A Brownian tree is a function of sigma: always shared. */
+/* Actors on the same steps draw the same noises in the same order: one canvas-wide stream. Others would draw noises
+ * again that the canvas already holds, so they get a stream of their own. A Brownian tree is a function of sigma:
+ * always shared. */
 static void set_seed(tsr_plan *plan, int k) {
     tsr__actor *actor = &plan->actors[k];
     int index = tsr_sampler_find(actor->sampler), stream = 0;

@@ -1,7 +1,8 @@
 /* region/region_weights.c - keep: from masks to how much of each latent pixel belongs to whom.
  *
- * Picture mask -> feather -> overlap ramp -> strength -> area average to latent pixels -> shares that sum to 1, where the
- * base gets what no region takes. Interior pixels come out as exactly 1 and 0, so that hard borders stay exact. */
+ * Picture mask -> feather -> overlap ramp -> strength -> area average to latent pixels -> shares that sum to 1,
+ * where the base gets what no region takes. Interior pixels come out as exactly 1 and 0, so that hard borders stay
+ * exact. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@
 /* Shares nearer than this to 0 or 1 are rounding, not paint. */
 #define SNAP 1e-6f
 
-/* Box average of `width` samples around each of n samples `stride` apart; the ends are repeated. Sums are kept in double,
- * where whole numbers stay exact: all ones give exactly 1. prefix: n + 1 values. */
+/* Box average of `width` samples around each of n samples `stride` apart; the ends are repeated. Sums are kept in
+ * double, where whole numbers stay exact: all ones give exactly 1. prefix: n + 1 values. */
 static void box_line(float *line, int n, size_t stride, int width, double *prefix) {
     double half = 0.5 * (double)width;
     prefix[0] = 0.0;

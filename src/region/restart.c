@@ -110,8 +110,9 @@ static tsr_status add_simple(tsr_plan *plan, tsr_plan_kind kind, int region, int
     return tsr__plan_add(plan, &op, err);
 }
 
-/* The base on its own part, then every region on its own. With restore_latent each region's result is put into the base's
- * through its mask; without, it simply goes on from it. `first` is what the base call of this step has besides. */
+/* The base on its own part, then every region on its own. With restore_latent each region's result is put into the
+ * base's through its mask; without, it simply goes on from it. `first` is what the base call of this step has
+ * besides. */
 static tsr_status add_round(tsr_plan *plan, tsr__op first, tsr_error *err) {
     tsr_status status = TSR_OK;
     if (first.uses_noise && first.add_noise)

@@ -7,8 +7,8 @@
 
 #include "sample/run.h"
 
-/* The noise-mask rule of one run: x * m + (latent + noise * sigma) * (1 - m) before the network, denoised * m + latent *
- * (1 - m) after it. All in model space. Borrowed. */
+/* The noise-mask rule of one run: x * m + (latent + noise * sigma) * (1 - m) before the network, denoised * m +
+ * latent * (1 - m) after it. All in model space. Borrowed. */
 typedef struct tsr__inpaint {
     const float *mask;   /* [h, w], repeated over batch and channels */
     const float *latent; /* [n, c, h, w] */

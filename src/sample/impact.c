@@ -21,8 +21,8 @@ static const char *recovery_sampler(const tsr__impact_call *call) {
     return starts_with(call->sampler, "uni_pc") || starts_with(call->sampler, "dpmpp_sde") ? "dpm_fast" : "dpmpp_2m";
 }
 
-/* sigmas[:end+1], the last one 0 unless noise is left over; then [start:] * ratio. The Brownian range is that of the whole
- * schedule, after that 0 was written (the reference shares the array). n_sigmas 0: nothing to do. */
+/* sigmas[:end+1], the last one 0 unless noise is left over; then [start:] * ratio. The Brownian range is that of the
+ * whole schedule, after that 0 was written (the reference shares the array). n_sigmas 0: nothing to do. */
 static tsr_status plan_pass(tsr__impact_pass *pass, const tsr__impact_call *call, const char *sampler, double ratio,
                             tsr_error *err) {
     tsr_status status = TSR_OK;

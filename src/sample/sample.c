@@ -1,7 +1,7 @@
 /* sample/sample.c - one sampling run on one latent. See tessera/sample.h.
  *
- * Must not know regions. Formulas: reference/comfyui-sampling.md, "Latents, noise, model scaling" and "One denoiser call
- * with a noise mask". */
+ * Must not know regions. Formulas: reference/comfyui-sampling.md, "Latents, noise, model scaling" and "One denoiser
+ * call with a noise mask". */
 #include "sample/sample_priv.h"
 
 #include <math.h>

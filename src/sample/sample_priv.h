@@ -4,8 +4,8 @@
 
 #include "sample/evaluate.h"
 
-/* tsr_sample within a longer run: run's step, steps, phase, region and totals are the caller's; run->first_step is added to
- * the sampler's own step. options->hooks is not read. */
+/* tsr_sample within a longer run: run's step, steps, phase, region and totals are the caller's; run->first_step is
+ * added to the sampler's own step. options->hooks is not read. */
 tsr_status tsr__sample(tsr_latent **out, const tsr_latent *latent, const tsr_guide *guide,
                        const tsr_sample_options *options, tsr__run *run, tsr_error *err);
 

@@ -1,6 +1,6 @@
-/* region/gaussian.h - a network whose answer is known exactly: the clean latents are Gaussian with mean mu and deviation sd,
- * so the best prediction is (sd^2 x + sigma^2 mu) / (sd^2 + sigma^2). A conditioning is a (mu, sd). Counts what it is asked,
- * and can be told to return NaN. */
+/* region/gaussian.h - a network whose answer is known exactly: the clean latents are Gaussian with mean mu and
+ * deviation sd, so the best prediction is (sd^2 x + sigma^2 mu) / (sd^2 + sigma^2). A conditioning is a (mu, sd).
+ * Counts what it is asked, and can be told to return NaN. */
 #ifndef TSR_TEST_GAUSSIAN_H
 #define TSR_TEST_GAUSSIAN_H
 

@@ -1,5 +1,6 @@
 /* Soft masks in history keep: half base, half region at every pixel of an exact Gaussian network. The variance of the
- * result stays within 3 % of the target wherever both samplers alone do, and never leaves the range of the two by more. */
+ * result stays within 3 % of the target wherever both samplers alone do, and never leaves the range of the two by
+ * more. */
 #include "gaussian.h"
 
 enum { SIDE = 32, COUNT = 4 * SIDE * SIDE, STEPS = 150, SAMPLERS = 12 };

@@ -227,7 +227,8 @@ static void ksampler_advanced__split_equals_whole(void **state) {
     linear_clear(&l);
 }
 
-/* Where the noise mask is 0 the picture comes back; ddim's own mask noise makes the way there different, not the end. */
+/* Where the noise mask is 0 the picture comes back; ddim's own mask noise makes the way there different, not the
+ * end. */
 static void ksampler__noise_mask_protects(void **state) {
     static const char *const samplers[] = { "euler", "ddim", "dpmpp_2m" };
     linear l;
