@@ -21,8 +21,8 @@ extern "C" {
 #endif
 
 /* What pulls a picture somewhere: uncond + cfg * (cond - uncond), all of them predictions of the clean latent. cfg
- * within 1e-9 (relative) of 1 leaves the negative out. positive and negative are the denoiser's own handles (borrowed); equal
- * pointers are evaluated once. */
+ * within 1e-9 (relative) of 1 leaves the negative out. positive and negative are the denoiser's own handles
+ * (borrowed); equal pointers are evaluated once. */
 typedef struct tsr_guide {
     const tsr_denoiser *denoiser; /* borrowed */
     const void *positive;
