@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/memory.h"
 #include "model/unet_priv.h"
+#include "model/upsample.h"
 
 #define MAX_SIDE   8192 /* latent cells */
 #define MAX_BATCH  1024
@@ -199,17 +200,6 @@ static const float *block_add(run *r, const tsr__unet_block *block) {
     return r->add;
 }
 
-static tsr_status run_up(run *r, tsr__tensor *x, const tsr__nn_weight *up, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    tsr__tensor big = { 0 };
-    TSR_TRY(tsr__nn_upsample2x(r->nn, &big, x, err));
-    tsr__nn_release(r->nn, x);
-    TSR_TRY(tsr__nn_conv2d(r->nn, x, &big, up, NULL, NULL, err));
-done:
-    tsr__nn_release(r->nn, &big);
-    return status;
-}
-
 /* x is released when take says so. */
 static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, const tsr__unet_block *block,
                             tsr_error *err) {
@@ -223,7 +213,7 @@ static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, 
         memset(&y, 0, sizeof y);
         TSR_TRY(tsr__transformer_run(r->nn, &y, &res, &block->transformer, r->kv, err));
     }
-    if (block->up) TSR_TRY(run_up(r, &y, block->up, err));
+    if (block->up) TSR_TRY(tsr__upsample_run(r->nn, &y, block->up, err));
     *out = y;
     memset(&y, 0, sizeof y);
 done:

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/memory.h"
 #include "model/unet_priv.h"
+#include "model/upsample.h"
 
 /* What the walk through the blocks keeps. */
 typedef struct walk {
@@ -73,8 +74,8 @@ static tsr_status load_output(walk *at, tsr__unet_block *block, int number, int 
         next = 2;
     }
     if (tsr__load_has(&at->loader, "%s.%d.conv.weight", name.text, next)) {
-        TSR_TRY(tsr__load_conv(&at->loader, &block->up, at->channels, at->channels, 3, 1, 1, 1,
-                               tsr__name_of("%s.%d.conv", name.text, next).text, err));
+        TSR_TRY(tsr__upsample_load(&at->loader, &block->up, at->channels,
+                                   tsr__name_of("%s.%d.conv", name.text, next).text, err));
         ++*doublings;
     }
 done:

@@ -13,7 +13,7 @@ typedef struct tsr__unet_block {
     tsr__res_block res;
     tsr__transformer transformer;
     int add_offset;            /* columns of this block in the stacked time projections */
-    tsr__nn_weight *down, *up; /* 3x3 convolutions */
+    tsr__nn_weight *down, *up; /* up: see upsample.h */
 } tsr__unet_block;
 
 struct tsr__unet {

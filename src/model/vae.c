@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/memory.h"
+#include "model/upsample.h"
 #include "model/vae_priv.h"
 
 #define MAX_SIDE 8192 /* latent cells */
@@ -66,7 +67,8 @@ int tsr__vae_factor(const tsr__vae *vae) {
     return vae->factor;
 }
 
-/* At the widest residual block three activations live at once (input, normed copy, skip or output). */
+/* At the widest residual block three activations live at once (input, normed copy, skip or output); a quarter more is for
+ * pooled blocks that fit no later tensor. */
 size_t tsr__vae_decode_bytes(const tsr__vae *vae, int h, int w) {
     size_t scalar = tsr__nn_precision(vae->nn) == TSR__BF16 ? 2 : 4, peak = 0, places = (size_t)h * (size_t)w;
     for (int l = 0; l < vae->decoder.levels; l++) {
@@ -79,7 +81,7 @@ size_t tsr__vae_decode_bytes(const tsr__vae *vae, int h, int w) {
         }
         if (l + 1 < vae->decoder.levels) places *= 4;
     }
-    return peak;
+    return peak + peak / 4;
 }
 
 /* --- running ---------------------------------------------------------------------------------------------------------- */
@@ -138,13 +140,8 @@ static tsr_status run_level(tsr__nn *nn, tsr__tensor *x, const tsr__vae_level *l
         if (level->attention[b].channels) TSR_TRY(attend(nn, x, &level->attention[b], err));
     }
     if (!level->resize) return TSR_OK;
-    if (decoder) {
-        tsr__tensor big = { 0 };
-        TSR_TRY(tsr__nn_upsample2x(nn, &big, x, err));
-        tsr__nn_release(nn, x);
-        *x = big;
-    }
-    TSR_TRY(convolve(nn, x, level->resize, err));
+    if (decoder) TSR_TRY(tsr__upsample_run(nn, x, level->resize, err));
+    else TSR_TRY(convolve(nn, x, level->resize, err));
 done:
     return status;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "model/upsample.h"
 #include "model/vae_priv.h"
 
 static const char *const layout = "an SD-layout VAE";
@@ -51,9 +52,9 @@ static tsr_status load_level(tsr__vae_level *level, tsr__loader *loader, const c
                 load_attention(&level->attention[b], loader, tsr__name_of("%s.attn.%d", name, b).text, *channels, err));
         level->blocks++;
     }
-    if (tsr__load_has(loader, "%s.weight", resize.text))
-        TSR_TRY(tsr__load_conv(loader, &level->resize, *channels, *channels, 3, decoder ? 1 : 2, decoder ? 1 : 0, 1,
-                               resize.text, err));
+    if (!tsr__load_has(loader, "%s.weight", resize.text)) goto done;
+    if (decoder) TSR_TRY(tsr__upsample_load(loader, &level->resize, *channels, resize.text, err));
+    else TSR_TRY(tsr__load_conv(loader, &level->resize, *channels, *channels, 3, 2, 0, 1, resize.text, err));
 done:
     return status;
 }

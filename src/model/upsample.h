@@ -1,0 +1,15 @@
+/* model/upsample.h - doubling a picture and the 3x3 convolution behind it, as one convolution on the small picture.
+ *
+ * Shared by the UNet and the VAE's decoder. */
+#ifndef TSR_UPSAMPLE_H
+#define TSR_UPSAMPLE_H
+
+#include "model/layers.h"
+
+/* name.weight [c, c, 3, 3] and name.bias, packed for tsr__upsample_run. */
+tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, const char *name,
+                              tsr_error *err);
+/* *x [n, h, w, c] becomes [n, 2h, 2w, c]; the old one is released. */
+tsr_status tsr__upsample_run(tsr__nn *nn, tsr__tensor *x, const tsr__nn_weight *weight, tsr_error *err);
+
+#endif /* TSR_UPSAMPLE_H */
