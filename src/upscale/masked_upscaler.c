@@ -238,11 +238,34 @@ done:
     return status;
 }
 
+/* The node hands its mask [height, width] to the resizing as [1, height, width, 1]: rows are taken for channels, columns for
+ * rows. The first picture of a batch then gets the mask's first row, running downwards; the next one the next row. */
+static tsr_status turned_row(tsr_mask **out, const tsr_mask *mask, const int shape[4], tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_mask *row = NULL;
+    size_t width = (size_t)mask->width;
+    *out = NULL;
+    for (int k = 1; k < shape[0]; k++)
+        if (memcmp(mask->values, mask->values + (size_t)(k % mask->height) * width, width * sizeof(float)) != 0)
+            TSR_FAIL(err, TSR_UNSUPPORTED,
+                     "TwoSamplersForMaskUpscalerProvider takes row %d of the mask for picture %d of the batch, and it "
+                     "differs from the first; upscale one picture at a time, or with history keep",
+                     k, k);
+    TSR_TRY(tsr_mask_new(&row, 1, mask->width, 0.0f, err));
+    memcpy(row->values, mask->values, width * sizeof(float));
+    TSR_TRY(tsr_mask_resize_corners(out, row, shape[3], shape[2], err));
+done:
+    tsr_mask_free(row);
+    return status;
+}
+
 static tsr_status sample_masked(tsr_latent **now, const tsr__masked_upscaler *u, tsr__hook_time time, tsr__run *run,
                                 tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_mask *mask = NULL, *outside = NULL;
-    TSR_TRY(tsr_mask_resize_corners(&mask, u->mask, (*now)->shape[3], (*now)->shape[2], err));
+    const int *shape = (*now)->shape;
+    if (u->whole_mask) TSR_TRY(tsr_mask_resize_corners(&mask, u->mask, shape[3], shape[2], err));
+    else TSR_TRY(turned_row(&mask, u->mask, shape, err));
     TSR_TRY(tsr_mask_inverse_not_one(&outside, mask, err));
     TSR_TRY(set_mask(*now, outside, err));
     TSR_TRY(sample(now, &u->base, u->hook_base, time, 0, run, err));

@@ -38,10 +38,12 @@ int tsr__full_schedule_applies(tsr__full_schedule schedule, int step, int total)
 typedef struct tsr__masked_upscaler {
     tsr__pixel_path path;
     tsr__full_schedule schedule;
-    tsr_ksampler_provider base;                         /* where the mask is not exactly 1 */
-    tsr_ksampler_provider inside;                       /* mask_sampler */
-    const tsr_ksampler_provider *full;                  /* full_sampler_opt; NULL: base */
-    const tsr_mask *mask;                               /* any size; stretched to each step's latent */
+    tsr_ksampler_provider base;        /* where the mask is not exactly 1 */
+    tsr_ksampler_provider inside;      /* mask_sampler */
+    const tsr_ksampler_provider *full; /* full_sampler_opt; NULL: base */
+    const tsr_mask *mask;              /* any size; stretched to each step's latent */
+    int whole_mask;                    /* 1: the mask as it is meant. 0: as the node does (docs/upscaling.md): only the
+                                          mask's first row counts, running downwards */
     const tsr__hook *hook_base, *hook_mask, *hook_full; /* NULL: none */
 } tsr__masked_upscaler;
 void tsr__masked_upscaler_table(tsr__upscaler *out, const tsr__masked_upscaler *self);
