@@ -21,6 +21,7 @@ static const struct {
     { "kernels", "layers of Stable Diffusion 1.5, one by one, against oneDNN's matmul", bench_kernels },
     { "unet", "Stable Diffusion 1.5's UNet whole, batch 2, on synthetic weights", bench_unet },
     { "vae", "Stable Diffusion 1.5's decoder whole, 512 x 512, on synthetic weights", bench_vae },
+    { "regions", "1, 2, 4 and 8 regions against a plain run, with the shipped model", bench_regions },
     { "clean", "removes the synthetic checkpoint that unet and vae keep in $TMPDIR", bench_clean },
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
