@@ -47,7 +47,7 @@ static void put(checkpoint *c, int rank, int64_t a, int64_t b, int64_t k, const 
     tsr__tensor_out *t = &c->tensors[c->count++];
     *t = (tsr__tensor_out){ .name = full, .dtype = TSR_DTYPE_F32, .rank = rank, .shape = { a, b, k, k } };
     size_t count = (size_t)a * (size_t)(rank > 1 ? b : 1) * (size_t)(rank > 2 ? k * k : 1);
-    float *data = calloc(count, sizeof *data), scale = rank > 1 ? 1.7f / (float)(count / (size_t)a) : 0.3f;
+    float *data = calloc(count, sizeof *data), scale = rank > 1 ? 1.7f * (float)a / (float)count : 0.3f;
     assert_non_null(data);
     for (size_t i = 0; i < count; i++) data[i] = scale * noise(&c->state) * (rank > 1 ? 4.0f : 1.0f);
     t->data = data;
