@@ -1,0 +1,149 @@
+/* graph/graph.c - a graph's life, and the files that a run leaves. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "graph/graph_priv.h"
+
+/* --- life ------------------------------------------------------------------------------------------------------------------- */
+static tsr_status default_models(char **out, tsr_error *err) {
+    tsr_status status = tsr_engine_find_model(out, err);
+    char *slash = status == TSR_OK ? strrchr(*out, '/') : NULL;
+    if (slash) *slash = 0;
+    return status;
+}
+
+tsr_status tsr_graph_open(tsr_graph **out, const tsr_graph_options *options, tsr_error *err) {
+    static const tsr_graph_options defaults = TSR_GRAPH_OPTIONS_INIT;
+    tsr_status status = TSR_OK;
+    tsr_graph *graph = NULL;
+    *out = NULL;
+    if (!options) options = &defaults;
+    TSR_ALLOC_ZERO(err, graph, 1);
+    graph->history = options->history;
+    graph->precision = options->precision;
+    graph->threads = options->threads;
+    graph->input = tsr__strdup(options->input ? options->input : "input");
+    graph->output = tsr__strdup(options->output);
+    if (options->models) graph->models = tsr__strdup(options->models);
+    else TSR_TRY(default_models(&graph->models, err));
+    if (!graph->models || !graph->input || (options->output && !graph->output))
+        TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    *out = graph;
+    graph = NULL;
+done:
+    tsr_graph_close(graph);
+    return status;
+}
+
+void tsr_graph_close(tsr_graph *graph) {
+    if (!graph) return;
+    tsr__slots_free(graph);
+    free(graph->models);
+    free(graph->input);
+    free(graph->output);
+    free(graph);
+}
+
+/* --- outputs ---------------------------------------------------------------------------------------------------------------- */
+void tsr_workflow_outputs_free(tsr_workflow_outputs *outputs) {
+    if (!outputs) return;
+    for (int i = 0; i < outputs->count; i++) {
+        tsr_workflow_output *o = &outputs->items[i];
+        free(o->node);
+        free(o->type);
+        free(o->subfolder);
+        free(o->filename);
+        free(o->path);
+        tsr_image_free(o->image);
+        tsr_latent_free(o->latent);
+    }
+    free(outputs->items);
+    free(outputs);
+}
+
+static tsr_status make_folders(const char *path, tsr_error *err) {
+    char *copy = tsr__strdup(path);
+    if (!copy) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    for (char *at = copy + 1;; at++) {
+        char kept = *at;
+        if (kept != '/' && kept != 0) continue;
+        *at = 0;
+        int failed = mkdir(copy, 0777) != 0 && errno != EEXIST;
+        *at = kept;
+        if (failed) {
+            tsr_status status = tsr__fail(err, TSR_IO, "the folder %s cannot be made: %s", path, strerror(errno));
+            free(copy);
+            return status;
+        }
+        if (!kept) break;
+    }
+    free(copy);
+    return TSR_OK;
+}
+
+/* The number in name_00012_ext, or 0. */
+static int number_of(const char *file, const char *name) {
+    size_t n = strlen(name);
+    if (strncmp(file, name, n) != 0 || file[n] != '_') return 0;
+    char *end = NULL;
+    long number = strtol(file + n + 1, &end, 10);
+    return end > file + n + 1 && *end == '_' && number > 0 && number < 100000000 ? (int)number : 0;
+}
+
+static int next_number(const char *folder, const char *name, const tsr_workflow_outputs *outputs,
+                       const char *subfolder) {
+    int last = 0;
+    DIR *dir = folder ? opendir(folder) : NULL;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        int number = number_of(entry->d_name, name);
+        if (number > last) last = number;
+    }
+    if (dir) closedir(dir);
+    for (int i = 0; i < outputs->count; i++) {
+        const tsr_workflow_output *o = &outputs->items[i];
+        int number = o->filename && strcmp(o->subfolder, subfolder) == 0 ? number_of(o->filename, name) : 0;
+        if (number > last) last = number;
+    }
+    return last + 1;
+}
+
+static int is_safe_prefix(const char *prefix) {
+    return *prefix && *prefix != '/' && !strstr(prefix, "..") && !strchr(prefix, '\\') &&
+           prefix[strlen(prefix) - 1] != '/';
+}
+
+tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const char *prefix, const char *extension,
+                           int temp, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_workflow_outputs *outputs = call->run->outputs;
+    const char *root = temp ? NULL : call->graph->output, *slash = strrchr(prefix, '/');
+    char *folder = NULL;
+    *out = NULL;
+    if (!is_safe_prefix(prefix))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "filename_prefix: '%.200s' is not a name inside the output folder", prefix);
+    tsr_workflow_output *items = realloc(outputs->items, (size_t)(outputs->count + 1) * sizeof *items);
+    if (!items) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    outputs->items = items;
+    tsr_workflow_output *o = &items[outputs->count];
+    memset(o, 0, sizeof *o);
+    o->node = tsr__strdup(call->id);
+    o->type = tsr__strdup(temp ? "temp" : "output");
+    o->subfolder = tsr__format("%.*s", slash ? (int)(slash - prefix) : 0, prefix);
+    outputs->count++;
+    const char *name = slash ? slash + 1 : prefix;
+    if (root) folder = slash ? tsr__format("%s/%s", root, o->subfolder) : tsr__strdup(root);
+    if (!o->node || !o->type || !o->subfolder || (root && !folder)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (folder) TSR_TRY(make_folders(folder, err));
+    o->filename = tsr__format("%s_%05d_%s", name, next_number(folder, name, outputs, o->subfolder), extension);
+    if (folder && o->filename) o->path = tsr__format("%s/%s", folder, o->filename);
+    if (!o->filename || (folder && !o->path)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    *out = o;
+done:
+    free(folder);
+    return status;
+}

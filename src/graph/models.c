@@ -1,0 +1,270 @@
+/* graph/models.c - what MODEL, CLIP and VAE values stand for: engines, each opened once, and texts bound to them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/graph_priv.h"
+
+/* --- slots ---------------------------------------------------------------------------------------------------------------- */
+static void clear_bound(tsr__slot *slot) {
+    while (slot->bound) {
+        tsr__bound *next = slot->bound->next;
+        tsr__unet_context_free(slot->bound->cond->context);
+        free(slot->bound->cond->values);
+        free(slot->bound->cond->prompt);
+        free(slot->bound->cond);
+        tsr__text_unref(slot->bound->text);
+        free(slot->bound);
+        slot->bound = next;
+    }
+    while (slot->pairs) {
+        tsr__pair *next = slot->pairs->next;
+        tsr__cond_pair_free(slot->pairs->pair);
+        for (int i = 0; i < 2; i++) tsr__value_unref(slot->pairs->sides[i]);
+        free(slot->pairs);
+        slot->pairs = next;
+    }
+}
+
+static void free_slot(tsr__slot *slot) {
+    if (!slot) return;
+    clear_bound(slot);
+    tsr_engine_close(slot->engine);
+    for (int i = 0; i < slot->n_adapters; i++) free(slot->adapters[i].path);
+    free(slot->adapters);
+    free(slot->checkpoint);
+    free(slot->key);
+    free(slot);
+}
+
+void tsr__slots_free(tsr_graph *graph) {
+    while (graph->slots) {
+        tsr__slot *next = graph->slots->next;
+        free_slot(graph->slots);
+        graph->slots = next;
+    }
+}
+
+void tsr__slots_end_run(tsr_graph *graph) {
+    tsr__slot **at = &graph->slots;
+    while (*at) {
+        tsr__slot *slot = *at;
+        clear_bound(slot);
+        if (slot->used) {
+            slot->used = 0;
+            if (slot->engine) slot->engine->callbacks = NULL;
+            at = &slot->next;
+        } else {
+            *at = slot->next;
+            free_slot(slot);
+        }
+    }
+}
+
+static char *key_of(const char *checkpoint, const tsr__adapter *adapters, int n) {
+    char *key = tsr__strdup(checkpoint);
+    for (int i = 0; key && i < n; i++) {
+        char *more = tsr__format("%s|%s|%.9g|%.9g", key, adapters[i].path, adapters[i].model, adapters[i].clip);
+        free(key);
+        key = more;
+    }
+    return key;
+}
+
+static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, const tsr__adapter *adapters, int n,
+                      tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__slot *slot = NULL;
+    char *key = key_of(checkpoint, adapters, n);
+    *out = NULL;
+    if (!key) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    for (tsr__slot *at = graph->slots; at && !*out; at = at->next)
+        if (strcmp(at->key, key) == 0) *out = at;
+    if (*out) {
+        (*out)->used = 1;
+        goto done;
+    }
+    TSR_ALLOC_ZERO(err, slot, 1);
+    slot->checkpoint = tsr__strdup(checkpoint);
+    TSR_ALLOC_ZERO(err, slot->adapters, n + 1);
+    for (int i = 0; i < n; i++) {
+        slot->adapters[i] = adapters[i];
+        slot->adapters[i].path = tsr__strdup(adapters[i].path);
+        slot->n_adapters = i + 1;
+        if (!slot->adapters[i].path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    }
+    if (!slot->checkpoint) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    slot->key = key;
+    key = NULL;
+    slot->used = 1;
+    slot->next = graph->slots;
+    graph->slots = *out = slot;
+    slot = NULL;
+done:
+    free_slot(slot);
+    free(key);
+    return status;
+}
+
+tsr_status tsr__slot_get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, tsr_error *err) {
+    return get(out, graph, checkpoint, NULL, 0, err);
+}
+
+tsr_status tsr__slot_adapt(tsr__slot **out, tsr_graph *graph, const tsr__slot *slot, const char *path, double model,
+                           double clip, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__adapter *adapters = NULL;
+    int n = slot->n_adapters;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, adapters, n + 1);
+    memcpy(adapters, slot->adapters, (size_t)n * sizeof *adapters);
+    tsr__adapter added = { (char *)(uintptr_t)path, model, clip };
+    adapters[n] = added;
+    TSR_TRY(get(out, graph, slot->checkpoint, adapters, n + 1, err));
+done:
+    free(adapters);
+    return status;
+}
+
+static tsr_status open_engine(tsr__slot *slot, const tsr_graph *graph, tsr_error *err) {
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    if (slot->n_adapters)
+        return tsr__fail(err, TSR_UNSUPPORTED, "%s: adapters cannot be merged by this engine", slot->adapters[0].path);
+    options.model = slot->checkpoint;
+    options.precision = graph->precision;
+    options.threads = graph->threads;
+    return tsr_engine_open(&slot->engine, &options, err);
+}
+
+tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    *out = NULL;
+    if (!slot->engine) TSR_TRY(open_engine(slot, graph, err));
+    slot->engine->callbacks = graph->callbacks;
+    *out = slot->engine;
+done:
+    return status;
+}
+
+/* --- texts ---------------------------------------------------------------------------------------------------------------- */
+/* The handle of a text for one model; the same text gives the same handle, so that sampling evaluates it once. */
+static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__bound *bound = NULL;
+    tsr__conditioning *cond = NULL;
+    *out = NULL;
+    for (tsr__bound *at = slot->bound; at; at = at->next) {
+        if (at->text != text) continue;
+        *out = at->cond;
+        return TSR_OK;
+    }
+    size_t count = (size_t)text->tokens * (size_t)text->width;
+    TSR_TRY(tsr__engine_need_unet(slot->engine, err));
+    if (text->width != tsr__unet_context_width(slot->engine->unet))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d values a token, the model %s takes %d", text->width,
+                 slot->checkpoint, tsr__unet_context_width(slot->engine->unet));
+    TSR_ALLOC_ZERO(err, cond, 1);
+    cond->clip_skip = 1;
+    cond->tokens = text->tokens;
+    TSR_ALLOC(err, cond->values, count);
+    memcpy(cond->values, text->values, count * sizeof *cond->values);
+    TSR_TRY(tsr__unet_context_new(&cond->context, slot->engine->unet, cond->values, cond->tokens, err));
+    TSR_ALLOC_ZERO(err, bound, 1);
+    bound->text = text;
+    text->refs++;
+    bound->cond = cond;
+    bound->next = slot->bound;
+    slot->bound = bound;
+    *out = cond;
+    cond = NULL;
+done:
+    if (cond) free(cond->values);
+    free(cond);
+    return status;
+}
+
+/* One conditioning everywhere, at full strength, all the time: no list is needed, and the numbers of a plain call stay what they
+ * are to the bit. */
+static int is_plain(const tsr__value *list) {
+    const tsr__cond *only = list->conds;
+    return list->n_conds == 1 && only->area_kind == TSR__AREA_NONE && !only->mask && only->strength == 1.0f &&
+           only->start <= 0.0 && only->end >= 1.0;
+}
+
+static tsr_status entries_of(tsr__cond_entry **out, tsr__slot *slot, const tsr__value *list, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__cond_entry *entries = NULL;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, entries, list->n_conds + 1);
+    for (int i = 0; i < list->n_conds; i++) {
+        const tsr__cond *from = &list->conds[i];
+        tsr__cond_entry *to = &entries[i];
+        TSR_TRY(bind_text(&to->cond, slot, from->text, err));
+        to->strength = from->strength;
+        to->area_kind = from->area_kind;
+        memcpy(to->area, from->area, sizeof to->area);
+        if (from->mask) TSR_TRY(tsr__one_mask(&to->mask, from->mask, "a conditioning's mask", err));
+        to->mask_strength = from->mask_strength;
+        to->mask_bounds = from->mask_bounds;
+        to->start_sigma = tsr_sigma_of_percent(slot->engine->table, from->start);
+        to->end_sigma = tsr_sigma_of_percent(slot->engine->table, from->end);
+    }
+    *out = entries;
+    entries = NULL;
+done:
+    free(entries);
+    return status;
+}
+
+/* The same two lists give the same pair, so that sampling sees equal handles. */
+static tsr_status bind_pair(const tsr__cond_pair **out, tsr__slot *slot, tsr__value *positive, tsr__value *negative,
+                            tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__cond_entry *entries[2] = { NULL, NULL };
+    tsr__pair *made = NULL;
+    *out = NULL;
+    for (tsr__pair *at = slot->pairs; at; at = at->next) {
+        if (at->sides[0] != positive || at->sides[1] != negative) continue;
+        *out = at->pair;
+        return TSR_OK;
+    }
+    TSR_ALLOC_ZERO(err, made, 1);
+    TSR_TRY(entries_of(&entries[0], slot, positive, err));
+    TSR_TRY(entries_of(&entries[1], slot, negative, err));
+    TSR_TRY(tsr__cond_pair_new(&made->pair, entries[0], positive->n_conds, entries[1], negative->n_conds, err));
+    made->sides[0] = tsr__value_ref(positive);
+    made->sides[1] = tsr__value_ref(negative);
+    made->next = slot->pairs;
+    slot->pairs = made;
+    *out = made->pair;
+    made = NULL;
+done:
+    free(made);
+    free(entries[0]);
+    free(entries[1]);
+    return status;
+}
+
+tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *model, tsr__value *positive,
+                           tsr__value *negative, double cfg, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__slot *slot = model->slot;
+    tsr_engine *engine = NULL;
+    const tsr__cond_pair *pair = NULL;
+    memset(out, 0, sizeof *out);
+    out->cfg = (float)cfg;
+    if (!negative) negative = positive;
+    TSR_TRY(tsr__slot_engine(&engine, graph, slot, err));
+    TSR_TRY(tsr_engine_denoiser(&out->denoiser, engine, err));
+    if (is_plain(positive) && is_plain(negative)) {
+        TSR_TRY(bind_text(&out->positive, slot, positive->conds[0].text, err));
+        TSR_TRY(bind_text(&out->negative, slot, negative->conds[0].text, err));
+        goto done;
+    }
+    TSR_TRY(bind_pair(&pair, slot, positive, negative, err));
+    tsr__cond_denoiser_init(&slot->lists, out->denoiser);
+    out->denoiser = &slot->lists.denoiser;
+    out->positive = tsr__cond_pair_side(pair, 0);
+    out->negative = tsr__cond_pair_side(pair, 1);
+done:
+    return status;
+}

@@ -1,0 +1,383 @@
+/* graph/validate.c - every fault of a workflow at once, worded as ComfyUI's POST /prompt answers.
+ *
+ * Source of types and messages: reference/comfyui-api.md 4.1. Inputs are checked only on nodes that some output needs;
+ * an output that has no faulty node above it can run while others cannot. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/graph_priv.h"
+
+enum { LIST_LIMIT = 20 }; /* longer lists of choices are counted instead */
+
+static json_t *errors_of(tsr__check *check, const tsr__workflow_node *node) {
+    json_t *entry = json_object_get(check->errors, node->id);
+    if (!entry) {
+        entry = json_pack("{s:[], s:[], s:s}", "errors", "dependent_outputs", "class_type", node->class_type);
+        if (!entry || json_object_set_new(check->errors, node->id, entry) != 0) return NULL;
+    }
+    return json_object_get(entry, "errors");
+}
+
+/* Takes `details` and `extra` (either may be NULL). */
+static tsr_status add_fault(tsr__check *check, const tsr__workflow_node *node, const char *type, const char *message,
+                            char *details, json_t *extra, tsr_error *err) {
+    json_t *errors = errors_of(check, node);
+    json_t *fault = json_pack("{s:s, s:s, s:s, s:o}", "type", type, "message", message, "details",
+                              details ? details : "", "extra_info", extra ? extra : json_object());
+    free(details);
+    check->faults++;
+    if (!errors || !fault || json_array_append_new(errors, fault) != 0)
+        return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    return TSR_OK;
+}
+
+/* --- what inputs must be ------------------------------------------------------------------------------------------------ */
+static json_t *input_config(const tsr__input *input) {
+    if (input->type == TSR__V_INT || input->type == TSR__V_FLOAT)
+        return json_pack("[s, {s:f, s:f, s:f, s:f}]", tsr__type_name(input->type), "default", input->standard, "min",
+                         input->min, "max", input->max, "step", input->step);
+    return json_pack("[s, {}]", tsr__type_name(input->type));
+}
+
+static json_t *extra_of(const tsr__input *input, const json_t *received) {
+    json_t *extra = json_pack("{s:s, s:o}", "input_name", input->name, "input_config", input_config(input));
+    if (extra && received) (void)json_object_set(extra, "received_value", (json_t *)(uintptr_t)received);
+    return extra;
+}
+
+static tsr_status check_range(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                              const tsr__value *value, const json_t *literal, tsr_error *err) {
+    int negative_seed = (input->flags & TSR__IN_SEED) && value->integer < 0;
+    if (value->number < input->min || negative_seed)
+        return add_fault(check, node, "value_smaller_than_min", "Value smaller than min",
+                         tsr__format("%s: %.17g is below %.17g", input->name, value->number, input->min),
+                         extra_of(input, literal), err);
+    if (!(input->flags & TSR__IN_SEED) && value->number > input->max)
+        return add_fault(check, node, "value_bigger_than_max", "Value bigger than max",
+                         tsr__format("%s: %.17g is above %.17g", input->name, value->number, input->max),
+                         extra_of(input, literal), err);
+    return TSR_OK;
+}
+
+static char *list_text(const tsr__input *input, const char *value, const tsr__names *names) {
+    if (names->count > LIST_LIMIT)
+        return tsr__format("%s: '%.200s' not in (list of length %d)", input->name, value, names->count);
+    char *text = tsr__format("%s: '%.200s' not in [", input->name, value);
+    for (int i = 0; text && i < names->count; i++) {
+        char *more = tsr__format("%s%s'%.200s'", text, i ? ", " : "", names->items[i]);
+        free(text);
+        text = more;
+    }
+    char *closed = text ? tsr__format("%s]", text) : NULL;
+    free(text);
+    return closed;
+}
+
+static tsr_status check_choice(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                               const tsr__value *value, const json_t *literal, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__names names = { 0 };
+    char *plain = NULL;
+    if (input->flags & TSR__IN_FILE) { /* any file of the folder, as LoadImage's own check */
+        tsr_error reason = TSR_ERROR_INIT;
+        if (tsr__find_file(&plain, check->graph, "input", value->text, &reason) != TSR_OK)
+            status = add_fault(check, node, "custom_validation_failed", "Custom validation failed for node",
+                               tsr__format("%s - Invalid file: %.200s (%s)", input->name, value->text, reason.message),
+                               extra_of(input, literal), err);
+        free(plain);
+        return status;
+    }
+    TSR_TRY(tsr__input_choices(&names, input, check->graph, err));
+    if (tsr__names_find(&names, value->text) < 0)
+        TSR_TRY(add_fault(check, node, "value_not_in_list", "Value not in list", list_text(input, value->text, &names),
+                          extra_of(input, literal), err));
+done:
+    tsr__names_clear(&names);
+    return status;
+}
+
+static tsr_status check_literal(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                                const json_t *literal, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__value *value = NULL;
+    TSR_TRY(tsr__literal(&value, input, literal, err));
+    if (!value) {
+        char *text = tsr__workflow_dump(literal, JSON_ENCODE_ANY | JSON_COMPACT);
+        TSR_TRY(add_fault(check, node, "invalid_input_type", "Failed to convert an input value to its type",
+                          tsr__format("%s, %s: cannot be made of %.200s", input->name, tsr__type_name(input->type),
+                                      text ? text : "this"),
+                          extra_of(input, literal), err));
+        free(text);
+    } else if (input->type == TSR__V_INT || input->type == TSR__V_FLOAT) {
+        TSR_TRY(check_range(check, node, input, value, literal, err));
+    } else if (input->type == TSR__V_COMBO) {
+        TSR_TRY(check_choice(check, node, input, value, literal, err));
+    }
+done:
+    tsr__value_unref(value);
+    return status;
+}
+
+/* --- links -------------------------------------------------------------------------------------------------------------- */
+static int types_fit(tsr__type from, tsr__type to) {
+    if (from == to || from == TSR__V_ANY || to == TSR__V_ANY) return 1;
+    int text = from == TSR__V_STRING || from == TSR__V_COMBO;
+    return text && (to == TSR__V_STRING || to == TSR__V_COMBO);
+}
+
+static tsr_status check_link(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                             const json_t *link, tsr_error *err) {
+    int slot, from = tsr__workflow_link(check->workflow, link, &slot);
+    if (slot < 0)
+        return add_fault(check, node, "bad_linked_input",
+                         "Bad linked input, must be a length-2 list of [node_id, slot_index]", tsr__strdup(input->name),
+                         extra_of(input, link), err);
+    if (from < 0)
+        return add_fault(check, node, "bad_linked_input", "Bad linked input, its node does not exist",
+                         tsr__strdup(input->name), extra_of(input, link), err);
+    const tsr__node *row = check->workflow->nodes[from].row;
+    if (slot >= tsr__node_outputs(row))
+        return add_fault(
+            check, node, "bad_linked_input", "Bad linked input, its node has no such output",
+            tsr__format("%s: output %d of node %s (%s)", input->name, slot, check->workflow->nodes[from].id, row->name),
+            extra_of(input, link), err);
+    if (!types_fit(row->outputs[slot].type, input->type))
+        return add_fault(check, node, "return_type_mismatch", "Return type mismatch between linked nodes",
+                         tsr__format("%s, received_type(%s) mismatch input_type(%s)", input->name,
+                                     tsr__type_name(row->outputs[slot].type), tsr__type_name(input->type)),
+                         extra_of(input, link), err);
+    return TSR_OK;
+}
+
+static tsr_status check_input(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                              const json_t *value, tsr_error *err) {
+    if (!value) {
+        if (input->flags & TSR__IN_OPTIONAL) return TSR_OK;
+        return add_fault(check, node, "required_input_missing", "Required input is missing", tsr__strdup(input->name),
+                         json_pack("{s:s}", "input_name", input->name), err);
+    }
+    if (tsr__is_link(value)) return check_link(check, node, input, value, err);
+    if (!tsr__input_is_widget(input))
+        return add_fault(check, node, "bad_linked_input",
+                         "Bad linked input, must be a length-2 list of [node_id, slot_index]", tsr__strdup(input->name),
+                         extra_of(input, value), err);
+    return check_literal(check, node, input, value, err);
+}
+
+/* --- the walk ------------------------------------------------------------------------------------------------------------- */
+enum { UNSEEN, OPEN, GOOD, BAD };
+
+typedef struct walk {
+    tsr__check *check;
+    unsigned char *state; /* [nodes] */
+} walk;
+
+static tsr_status visit(walk *w, int index, tsr_error *err);
+
+/* The nodes that an input leads to count as this node's own. */
+static tsr_status visit_above(walk *w, int index, int *good, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__workflow_node *node = &w->check->workflow->nodes[index];
+    const char *name;
+    json_t *value;
+    int slot;
+    json_object_foreach(node->inputs, name, value) {
+        int from = tsr__is_link(value) ? tsr__workflow_link(w->check->workflow, value, &slot) : -1;
+        if (from < 0 || tsr__node_input_find(node->row, name) < 0) continue;
+        if (w->state[from] == OPEN) {
+            TSR_TRY(add_fault(w->check, node, "dependency_cycle", "Dependency cycle detected",
+                              tsr__format("%s: node %s needs the result of node %s, which needs node %s", name,
+                                          node->id, w->check->workflow->nodes[from].id, node->id),
+                              json_pack("{s:s}", "input_name", name), err));
+            *good = 0;
+            continue;
+        }
+        TSR_TRY(visit(w, from, err));
+        if (w->state[from] != GOOD) *good = 0;
+    }
+done:
+    return status;
+}
+
+static tsr_status visit(walk *w, int index, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__workflow_node *node = &w->check->workflow->nodes[index];
+    int good = 1, before = w->check->faults;
+    const char *name;
+    json_t *value;
+    if (w->state[index] != UNSEEN) return TSR_OK;
+    w->state[index] = OPEN;
+    for (int i = 0; node->row->inputs[i].name; i++)
+        TSR_TRY(check_input(w->check, node, &node->row->inputs[i],
+                            json_object_get(node->inputs, node->row->inputs[i].name), err));
+    json_object_foreach(node->inputs, name, value) { /* regional_prompts2, 3, ...: links of the first one's type */
+        int i = tsr__node_input_find(node->row, name);
+        if (i < 0 || strcmp(node->row->inputs[i].name, name) == 0) continue;
+        TSR_TRY(check_input(w->check, node, &node->row->inputs[i], value, err));
+    }
+    if (w->check->faults > before) good = 0;
+    TSR_TRY(visit_above(w, index, &good, err));
+    w->state[index] = good ? GOOD : BAD;
+    w->check->good[index] = (unsigned char)good;
+done:
+    return status;
+}
+
+/* --- the whole prompt ------------------------------------------------------------------------------------------------------ */
+static tsr_status set_error(tsr__check *check, const char *type, const char *message, char *details, tsr_error *err) {
+    check->error = json_pack("{s:s, s:s, s:s, s:{}}", "type", type, "message", message, "details",
+                             details ? details : "", "extra_info");
+    free(details);
+    check->faults++;
+    return check->error ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+}
+
+/* ComfyUI names only the first unknown node; the others are listed in node_errors. */
+static tsr_status check_classes(tsr__check *check, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (int i = 0; i < check->workflow->n_nodes; i++) {
+        const tsr__workflow_node *node = &check->workflow->nodes[i];
+        if (node->row) continue;
+        const char *near = node->class_type ? tsr__node_suggest(node->class_type) : NULL;
+        char *details = near ? tsr__format("Node ID '#%s'; the nearest name is %s", node->id, near)
+                             : tsr__format("Node ID '#%s'", node->id);
+        char *message = node->class_type
+                            ? tsr__format("Cannot execute because node %.100s does not exist.", node->class_type)
+                            : tsr__strdup("Cannot execute because a node is missing the class_type property.");
+        if (!message) status = tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+        else if (!check->error) status = set_error(check, "invalid_prompt", message, details, err);
+        else {
+            tsr__workflow_node named = *node;
+            if (!named.class_type) named.class_type = "";
+            status = add_fault(check, &named, "invalid_prompt", message, details, NULL, err);
+        }
+        free(message);
+        if (status != TSR_OK) return status;
+    }
+    return TSR_OK;
+}
+
+/* Which outputs a faulty node keeps from running. */
+static tsr_status set_dependents(tsr__check *check, const walk *w, tsr_error *err) {
+    for (int i = 0; i < check->workflow->n_nodes; i++) {
+        const tsr__workflow_node *output = &check->workflow->nodes[i];
+        const char *id;
+        json_t *entry;
+        if (!output->row->is_output || w->state[i] != BAD) continue;
+        json_object_foreach(check->errors, id, entry) {
+            if (json_array_append_new(json_object_get(entry, "dependent_outputs"), json_string(output->id)) != 0)
+                return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+        }
+    }
+    return TSR_OK;
+}
+
+static tsr_status check_outputs(tsr__check *check, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    walk w = { check, NULL };
+    int outputs = 0;
+    TSR_ALLOC_ZERO(err, w.state, check->workflow->n_nodes + 1);
+    for (int i = 0; i < check->workflow->n_nodes; i++) {
+        if (!check->workflow->nodes[i].row->is_output) continue;
+        outputs++;
+        TSR_TRY(visit(&w, i, err));
+        check->outputs[i] = w.state[i] == GOOD;
+        check->good_outputs += check->outputs[i];
+    }
+    if (!outputs) {
+        TSR_TRY(set_error(check, "prompt_no_outputs", "Prompt has no outputs", NULL, err));
+    } else if (!check->good_outputs) {
+        check->error = json_pack("{s:s, s:s, s:s, s:{}}", "type", "prompt_outputs_failed_validation", "message",
+                                 "Prompt outputs failed validation", "details", "", "extra_info");
+        if (!check->error) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    }
+    TSR_TRY(set_dependents(check, &w, err));
+done:
+    free(w.state);
+    return status;
+}
+
+tsr_status tsr__check_run(tsr__check *check, const tsr_graph *graph, const tsr_workflow *workflow, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    memset(check, 0, sizeof *check);
+    check->workflow = workflow;
+    check->graph = graph;
+    check->errors = json_object();
+    if (!check->errors) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_ALLOC_ZERO(err, check->good, workflow->n_nodes + 1);
+    TSR_ALLOC_ZERO(err, check->outputs, workflow->n_nodes + 1);
+    TSR_TRY(check_classes(check, err));
+    if (!check->error) TSR_TRY(check_outputs(check, err));
+done:
+    return status;
+}
+
+void tsr__check_clear(tsr__check *check) {
+    free(check->good);
+    free(check->outputs);
+    json_decref(check->errors);
+    json_decref(check->error);
+    memset(check, 0, sizeof *check);
+}
+
+/* --- telling -------------------------------------------------------------------------------------------------------------- */
+static int append(char **text, char *line) {
+    char *joined = *text && line ? tsr__format("%s%s", *text, line) : NULL;
+    free(*text);
+    free(line);
+    *text = joined;
+    return joined != NULL;
+}
+
+static const char *field(const json_t *fault, const char *name) {
+    const char *text = json_string_value(json_object_get(fault, name));
+    return text ? text : "";
+}
+
+char *tsr__check_text(const tsr__check *check) {
+    char *text = tsr__strdup("");
+    const char *id;
+    json_t *entry, *fault;
+    size_t i;
+    if (check->error && strcmp(field(check->error, "type"), "prompt_outputs_failed_validation") != 0)
+        append(&text, tsr__format("%s %s\n", field(check->error, "message"), field(check->error, "details")));
+    json_object_foreach(check->errors, id, entry) {
+        json_array_foreach(json_object_get(entry, "errors"), i, fault) {
+            append(&text, tsr__format("node %s (%s): %s: %s\n", id, field(entry, "class_type"), field(fault, "message"),
+                                      field(fault, "details")));
+        }
+    }
+    return text;
+}
+
+tsr_status tsr_workflow_validate(tsr_workflow_report **out, tsr_graph *graph, const tsr_workflow *workflow,
+                                 tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_workflow_report *report = NULL;
+    tsr__check check = { 0 };
+    json_t *answer = NULL;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, report, 1);
+    TSR_TRY(tsr__check_run(&check, graph, workflow, err));
+    report->faults = check.faults;
+    report->good_outputs = check.good_outputs;
+    answer = json_pack("{s:O?, s:O}", "error", check.error, "node_errors", check.errors);
+    if (answer && !check.error) (void)json_object_set_new(answer, "error", json_null());
+    report->json = answer ? tsr__workflow_dump(answer, 0) : NULL;
+    report->text = tsr__check_text(&check);
+    if (!report->json || !report->text) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    *out = report;
+    report = NULL;
+done:
+    json_decref(answer);
+    tsr__check_clear(&check);
+    tsr_workflow_report_free(report);
+    return status;
+}
+
+void tsr_workflow_report_free(tsr_workflow_report *report) {
+    if (!report) return;
+    free(report->json);
+    free(report->text);
+    free(report);
+}
