@@ -5,9 +5,12 @@
 #include <string.h>
 
 /* Instruction sets are bit masks, each containing those it builds on. oneDNN's own limit (ONEDNN_MAX_CPU_ISA) counts. */
+static int has_isa(dnnl_cpu_isa_t isa) {
+    return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa;
+}
+
 static int has_bf16(void) {
-    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), need = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
-    return (isa & need) == need && tsr__kernels_bf16_or_null() != NULL;
+    return has_isa(dnnl_cpu_isa_avx512_core_bf16) && tsr__kernels_bf16_or_null() != NULL;
 }
 
 static void close_backend(tsr__nn *nn) {
@@ -26,6 +29,7 @@ static tsr_status open_backend(tsr__nn *nn, tsr_error *err) {
     TSR_ALLOC_ZERO(err, state, 1);
     nn->state = state;
     TSR_DNN(err, dnnl_engine_create(&state->engine, dnnl_cpu, 0), "CPU engine");
+    state->pointwise_by_conv = has_isa(dnnl_cpu_isa_avx2) && !has_isa(dnnl_cpu_isa_avx512_core);
     TSR_DNN(err, dnnl_stream_create(&state->stream, state->engine, dnnl_stream_default_flags), "CPU stream");
 done:
     if (status != TSR_OK) close_backend(nn);
@@ -109,56 +113,64 @@ done:
     return status;
 }
 
+/* Runs a problem from src to dst. A convolution finds its residual in its destination; one with an activation before
+ * the sum has no fast implementation on AVX2, so there the residual is added by hand. */
+static tsr_status run_with_residual(tsr__nn *nn, tsr__problem *p, const tsr__nn_weight *w, const tsr__tensor *src,
+                                    tsr__tensor *dst, const tsr__tensor *residual, const float *bias, tsr_error *err) {
+    int add_after = residual && p->conv && p->act != TSR__ACT_NONE;
+    p->residual = residual && !add_after;
+    if (p->residual && p->conv) tsr__cpu_copy(nn, dst, residual);
+    buffers b = { src->data, p->residual && !p->conv ? residual->data : NULL, dst->data, bias };
+    tsr_status status = run(nn, p, w, &b, err);
+    if (status == TSR_OK && add_after) tsr__cpu_add(nn, dst, residual);
+    return status;
+}
+
 static tsr_status linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
                          const tsr__tensor *residual, tsr_error *err) {
-    tsr__problem p;
     size_t rows = tsr__tensor_rows(x);
     if (rows > INT32_MAX) return tsr__fail(err, TSR_TOO_LARGE, "linear layer over %zu rows", rows);
-    memset(&p, 0, sizeof p);
-    p.n = p.h = p.out_h = p.out_w = 1;
-    p.w = (int)rows;
-    p.out_c = w->spec.out_c;
-    p.in_c = w->spec.in_c;
+    tsr__problem p = tsr__pointwise_problem(nn->state, &w->spec, (int)rows);
     p.act = (int)act;
-    p.residual = residual != NULL;
-    buffers b = { x->data, residual ? residual->data : NULL, out->data, w->bias };
-    return run(nn, &p, w, &b, err);
+    return run_with_residual(nn, &p, w, x, out, residual, w->bias, err);
+}
+
+/* Samples [first, first + count) of a tensor. */
+static tsr__tensor samples(const tsr__tensor *x, int first, int count) {
+    tsr__tensor part = *x;
+    size_t each = tsr__tensor_count(x) / (size_t)x->n * tsr__type_size(x->dtype);
+    part.data = (char *)x->data + (size_t)first * each;
+    part.n = count;
+    return part;
 }
 
 /* One convolution over samples [first, first + count). */
 static tsr_status conv_samples(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
                                const float *bias, const tsr__tensor *residual, int first, int count, tsr_error *err) {
-    size_t size = tsr__type_size(x->dtype);
-    size_t in = tsr__tensor_count(x) / (size_t)x->n * size * (size_t)first;
-    size_t result = tsr__tensor_count(out) / (size_t)out->n * size * (size_t)first;
-    tsr__tensor src = *x, dst = *out, rest = { 0 };
-    src.data = (char *)x->data + in;
-    dst.data = (char *)out->data + result;
-    src.n = dst.n = count;
-    if (residual) {
-        rest = dst;
-        rest.data = (char *)residual->data + result;
-    }
+    const tsr__weight_spec *spec = &w->spec;
+    tsr__tensor src = samples(x, first, count), dst = samples(out, first, count), rest = { 0 };
     tsr__problem p;
-    memset(&p, 0, sizeof p);
-    p.conv = !tsr__is_matmul(&w->spec);
-    p.n = p.conv ? count : 1;
-    p.h = p.conv ? x->h : 1;
-    p.w = p.conv ? x->w : (int)tsr__tensor_rows(&src);
-    p.out_h = p.conv ? out->h : 1;
-    p.out_w = p.conv ? out->w : 1;
-    p.out_c = w->spec.out_c;
-    p.in_c = w->spec.in_c;
-    if (p.conv) {
-        p.k = w->spec.k;
-        p.stride = w->spec.stride;
-        p.pad_before = w->spec.pad_before;
-        p.pad_after = w->spec.pad_after;
+    if (residual) rest = samples(residual, first, count);
+    if (tsr__is_pointwise(spec)) {
+        if (tsr__tensor_rows(&src) > INT32_MAX)
+            return tsr__fail(err, TSR_TOO_LARGE, "convolution over too many pixels");
+        p = tsr__pointwise_problem(nn->state, spec, (int)tsr__tensor_rows(&src));
+    } else {
+        memset(&p, 0, sizeof p);
+        p.conv = 1;
+        p.n = count;
+        p.h = x->h;
+        p.w = x->w;
+        p.out_h = out->h;
+        p.out_w = out->w;
+        p.out_c = spec->out_c;
+        p.in_c = spec->in_c;
+        p.k = spec->k;
+        p.stride = spec->stride;
+        p.pad_before = spec->pad_before;
+        p.pad_after = spec->pad_after;
     }
-    p.residual = residual != NULL;
-    if (residual && p.conv) tsr__cpu_copy(nn, &dst, &rest);
-    buffers b = { src.data, p.conv ? NULL : rest.data, dst.data, bias };
-    return run(nn, &p, w, &b, err);
+    return run_with_residual(nn, &p, w, &src, &dst, residual ? &rest : NULL, bias, err);
 }
 
 static tsr_status conv(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,

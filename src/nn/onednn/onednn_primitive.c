@@ -13,6 +13,21 @@ void tsr__dnn_problem_text(char *out, size_t size, const tsr__problem *p) {
     else snprintf(out, size, "linear %dx%d -> %d", p->w, p->in_c, p->out_c);
 }
 
+tsr__problem tsr__pointwise_problem(const tsr__onednn *state, const tsr__weight_spec *spec, int rows) {
+    tsr__problem p;
+    memset(&p, 0, sizeof p);
+    p.conv = state->pointwise_by_conv;
+    p.n = p.h = p.out_h = p.out_w = 1;
+    p.w = rows;
+    p.out_c = spec->out_c;
+    p.in_c = spec->in_c;
+    if (p.conv) {
+        p.out_w = rows;
+        p.k = p.stride = 1;
+    }
+    return p;
+}
+
 static tsr_status fail(tsr_error *err, dnnl_status_t code, const tsr__problem *problem) {
     char text[128];
     tsr__dnn_problem_text(text, sizeof text, problem);

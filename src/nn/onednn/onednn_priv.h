@@ -47,6 +47,7 @@ enum { TSR__CACHE_SIZE = 512 };
 typedef struct tsr__onednn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
+    int pointwise_by_conv; /* AVX2: oneDNN's convolution keeps packed weights, its gemm packs them at every call */
     tsr__entry cache[TSR__CACHE_SIZE];
     uint64_t clock;
 } tsr__onednn;
@@ -62,9 +63,13 @@ typedef struct tsr__onednn {
 static inline dnnl_data_type_t tsr__dnn_type(const tsr__nn *nn) {
     return nn->precision == TSR__BF16 ? dnnl_bf16 : dnnl_f32;
 }
-static inline int tsr__is_matmul(const tsr__weight_spec *s) {
+/* Linear layers and 1x1 convolutions: a matrix product over pixels. */
+static inline int tsr__is_pointwise(const tsr__weight_spec *s) {
     return s->k == 0 || (s->k == 1 && s->stride == 1 && s->pad_before == 0 && s->pad_after == 0);
 }
+
+/* The product of `rows` rows with a pointwise weight, as a matmul or (pointwise_by_conv) a 1x1 convolution of one line. */
+tsr__problem tsr__pointwise_problem(const tsr__onednn *state, const tsr__weight_spec *spec, int rows);
 
 /* A primitive descriptor for a problem. */
 typedef struct tsr__described {

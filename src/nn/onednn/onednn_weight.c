@@ -70,33 +70,28 @@ done:
 }
 
 /* PyTorch's layout: linear [out, in] is a matmul's [in, out] read across; convolutions are plain oihw. */
-static dnnl_status_t source_layout(tsr__md *out, const tsr__weight_spec *spec, dnnl_data_type_t type) {
-    dnnl_dim_t linear[] = { spec->in_c, spec->out_c };
-    dnnl_dim_t conv[] = { spec->out_c, spec->in_c, spec->k, spec->k };
-    return tsr__is_matmul(spec) ? tsr__md_tag(out, 2, linear, type, dnnl_ba)
-                                : tsr__md_tag(out, 4, conv, type, dnnl_oihw);
+static dnnl_status_t source_layout(tsr__md *out, const tsr__problem *p, dnnl_data_type_t type) {
+    dnnl_dim_t linear[] = { p->in_c, p->out_c };
+    dnnl_dim_t conv[] = { p->out_c, p->in_c, p->k, p->k };
+    return p->conv ? tsr__md_tag(out, 4, conv, type, dnnl_oihw) : tsr__md_tag(out, 2, linear, type, dnnl_ba);
 }
 
 /* A usual problem for a weight, from which oneDNN chooses the layout: diffusion networks are narrow where they are wide
  * in channels. */
-static tsr__problem usual_problem(const tsr__weight_spec *spec) {
-    tsr__problem p;
+static tsr__problem usual_problem(const tsr__onednn *state, const tsr__weight_spec *spec) {
     int side = spec->out_c <= 320 ? 64 : spec->out_c <= 640 ? 32 : 16;
+    if (tsr__is_pointwise(spec)) return tsr__pointwise_problem(state, spec, 2 * side * side);
+    tsr__problem p;
     memset(&p, 0, sizeof p);
+    p.conv = 1;
+    p.n = 2;
     p.out_c = spec->out_c;
     p.in_c = spec->in_c;
-    p.n = 2;
-    p.h = p.w = p.out_h = p.out_w = side;
-    p.conv = !tsr__is_matmul(spec);
-    if (!p.conv) {
-        p.n = p.h = p.out_h = p.out_w = 1;
-        p.w = 2 * side * side;
-        return p;
-    }
     p.k = spec->k;
     p.stride = spec->stride;
     p.pad_before = spec->pad_before;
     p.pad_after = spec->pad_after;
+    p.h = p.w = side;
     while (p.h + p.pad_before + p.pad_after < p.k) p.h = ++p.w;
     p.out_h = p.out_w = (p.h + p.pad_before + p.pad_after - p.k) / p.stride + 1;
     return p;
@@ -126,10 +121,10 @@ static tsr_status pack_source(tsr__nn *nn, tsr__nn_weight *weight, const tsr__we
     tsr__md source_md = NULL;
     dnnl_memory_t source_memory = NULL;
     tsr__described d = { NULL, 0 };
-    tsr__problem problem = usual_problem(spec);
+    tsr__problem problem = usual_problem(state, spec);
     TSR_TRY(tsr__dnn_describe(nn, &d, &problem, NULL, err));
     TSR_TRY(read_source(nn, &source, spec, err));
-    TSR_DNN(err, source_layout(&source_md, spec, tsr__dnn_type(nn)), "weight layout");
+    TSR_DNN(err, source_layout(&source_md, &problem, tsr__dnn_type(nn)), "weight layout");
     TSR_DNN(err, dnnl_memory_create(&source_memory, source_md, state->engine, source), "weight memory");
     TSR_TRY(new_pack(nn, &weight->packs[0], dnnl_primitive_desc_query_md(d.pd, dnnl_query_weights_md, 0), err));
     weight->pack_count = 1;
