@@ -255,6 +255,7 @@ def files():
     yield "pickle_protocol0", archive(b"\x80\x00N.")
     yield "pickle_underflow", archive(b"\x80\x02\x87.")
     yield "pickle_no_mark", archive(b"\x80\x02u.")
+    yield "pickle_empty_mark", archive(b"\x80\x02(t.")
     yield "pickle_memo", archive(b"\x80\x02h\x07.")
     yield "pickle_memo_far", archive(b"\x80\x02Nr\xff\xff\xff\xff.")
     yield "pickle_marks", archive(b"\x80\x02" + b"(" * 1200 + b"N.")

@@ -101,15 +101,17 @@ static tsr_status measure(rrdb *self, const struct rrdb_names *names, const tsr_
     while (self->blocks < MAX_BLOCKS &&
            tsr__upscale_has(loader, "%s.weight", block_name(names, self->blocks, 0, 0).text))
         self->blocks++;
-    while (self->ups < MAX_UPS && tsr__upscale_has(loader, "%s.weight", up_name(names, self->ups).text)) self->ups++;
+    int ups = 0;
+    while (ups < MAX_UPS && tsr__upscale_has(loader, "%s.weight", up_name(names, ups).text)) ups++;
+    self->ups = ups;
     self->fold = first[1] == 3 ? 1 : first[1] == 12 ? 2 : first[1] == 48 ? 4 : 0;
     if (!self->fold)
         TSR_FAIL(err, TSR_UNSUPPORTED, "%s: takes %lld channels; 3 (RGB), 12 or 48 (folded RGB) can be read", path,
                  (long long)first[1]);
-    if ((1 << self->ups) % self->fold)
+    if ((1 << ups) % self->fold)
         TSR_FAIL(err, TSR_UNSUPPORTED, "%s: makes pictures smaller (%d doublings after folding %dx%d pixels)", path,
-                 self->ups, self->fold, self->fold);
-    self->scale = (1 << self->ups) / self->fold;
+                 ups, self->fold, self->fold);
+    self->scale = (1 << ups) / self->fold;
 done:
     return status;
 }

@@ -8,29 +8,19 @@
 
 enum { PIECE = 2048 };
 
-typedef struct elementwise {
-    enum { LEAKY, PRELU, SCALE_ADD } kind;
-    const float *slopes; /* PRELU */
-    int channels;
-} elementwise;
-
-/* count values that begin at element `first` of the tensor; other: the second operand's, or NULL. */
-static void apply(const elementwise *op, float *x, const float *other, size_t first, size_t count) {
-    switch (op->kind) {
-    case LEAKY:
-        for (size_t i = 0; i < count; i++) x[i] = x[i] < 0 ? 0.2f * x[i] : x[i];
-        break;
-    case PRELU: {
-        size_t channel = first % (size_t)op->channels;
-        for (size_t i = 0; i < count; i++) {
-            x[i] = x[i] < 0 ? op->slopes[channel] * x[i] : x[i];
-            if (++channel == (size_t)op->channels) channel = 0;
-        }
-        break;
-    }
-    case SCALE_ADD:
+/* count values that begin at element `first` of the tensor. With other: 0.2 x + other; with slopes, one for each of the
+ * tensor's channels: PReLU; with neither: leaky ReLU. */
+static void apply(const float *slopes, int channels, float *x, const float *other, size_t first, size_t count) {
+    if (other) {
         for (size_t i = 0; i < count; i++) x[i] = 0.2f * x[i] + other[i];
-        break;
+    } else if (slopes) {
+        size_t channel = first % (size_t)channels;
+        for (size_t i = 0; i < count; i++) {
+            x[i] = x[i] < 0 ? slopes[channel] * x[i] : x[i];
+            if (++channel == (size_t)channels) channel = 0;
+        }
+    } else {
+        for (size_t i = 0; i < count; i++) x[i] = x[i] < 0 ? 0.2f * x[i] : x[i];
     }
 }
 
@@ -44,39 +34,39 @@ static void narrow(uint16_t *out, const float *in, size_t count) {
     }
 }
 
-static void apply_piece(const elementwise *op, tsr__tensor *x, const tsr__tensor *y, size_t first, size_t count) {
+static void apply_piece(const float *slopes, tsr__tensor *x, const tsr__tensor *y, size_t first, size_t count) {
     if (x->dtype == TSR__F32) {
-        apply(op, (float *)x->data + first, y ? (const float *)y->data + first : NULL, first, count);
+        apply(slopes, x->c, (float *)x->data + first, y ? (const float *)y->data + first : NULL, first, count);
         return;
     }
     float wide[PIECE], other[PIECE];
     uint16_t *half = (uint16_t *)x->data + first;
     tsr__bf16_to_f32(wide, half, count);
     if (y) tsr__bf16_to_f32(other, (const uint16_t *)y->data + first, count);
-    apply(op, wide, y ? other : NULL, first, count);
+    apply(slopes, x->c, wide, y ? other : NULL, first, count);
     narrow(half, wide, count);
 }
 
-static void run(tsr__nn *nn, const elementwise *op, tsr__tensor *x, const tsr__tensor *y) {
+static void run(tsr__nn *nn, const float *slopes, tsr__tensor *x, const tsr__tensor *y) {
     const size_t total = (size_t)x->n * (size_t)x->h * (size_t)x->w * (size_t)x->c;
     const int64_t pieces = (int64_t)((total + PIECE - 1) / PIECE);
 #pragma omp parallel for num_threads(tsr__nn_threads(nn)) schedule(static)
     for (int64_t i = 0; i < pieces; i++) {
         const size_t first = (size_t)i * PIECE, left = total - first;
-        apply_piece(op, x, y, first, left < PIECE ? left : PIECE);
+        apply_piece(slopes, x, y, first, left < PIECE ? left : PIECE);
     }
 }
 
 void tsr__upscale_leaky_relu(tsr__nn *nn, tsr__tensor *x) {
-    run(nn, &(elementwise){ LEAKY, NULL, x->c }, x, NULL);
+    run(nn, NULL, x, NULL);
 }
 
 void tsr__upscale_prelu(tsr__nn *nn, tsr__tensor *x, const float *slopes) {
-    run(nn, &(elementwise){ PRELU, slopes, x->c }, x, NULL);
+    run(nn, slopes, x, NULL);
 }
 
 void tsr__upscale_scale_add(tsr__nn *nn, tsr__tensor *x, const tsr__tensor *y) {
-    run(nn, &(elementwise){ SCALE_ADD, NULL, x->c }, x, y);
+    run(nn, NULL, x, y);
 }
 
 /* Both directions visit every value once: fine is [h s, w s, 3], coarse [h, w, 3 s s]. */
@@ -90,7 +80,7 @@ static void permute(float *fine_out, float *coarse_out, const float *in, int h, 
                 const size_t fine = ((size_t)y * width + x) * 3 + c;
                 const size_t coarse = cell * block + c * (size_t)s * (size_t)s + inside;
                 if (fine_out) fine_out[fine] = in[coarse];
-                else coarse_out[coarse] = in[fine];
+                else if (coarse_out) coarse_out[coarse] = in[fine];
             }
         }
     }

@@ -68,7 +68,7 @@ typedef tsr__pickle_value value;
 static tsr_status arena_take(tsr__pickle *p, void **out, size_t bytes, tsr_error *err) {
     *out = NULL;
     bytes = (bytes + 15) / 16 * 16;
-    if (bytes > p->left) {
+    if (!p->top || bytes > p->left) {
         size_t room = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
         if (room > MAX_ARENA_BYTES - p->taken) /* a copied list costs a few bytes of pickle: bound what they make */
             return tsr__fail(err, TSR_TOO_LARGE, "%s: its pickle unfolds to more than 128 MiB", p->path);
@@ -96,7 +96,7 @@ static tsr_status new_value(tsr__pickle *p, value **out, tsr__pickle_kind kind, 
         return tsr__fail(err, TSR_TOO_LARGE, "%s: its pickle makes more than %zu values", p->path, MAX_VALUES);
     void *room;
     tsr_status status = arena_take(p, &room, sizeof(value), err);
-    if (!room) return status;
+    if (!room) return status != TSR_OK ? status : TSR_NO_MEMORY; /* never OK: spelled out for analysers */
     value *fresh = room;
     p->values++;
     memset(fresh, 0, sizeof *fresh);
@@ -161,8 +161,10 @@ static tsr_status pop_mark(tsr__pickle *p, value ***items, size_t *count, tsr_er
     *count = 0;
     if (p->mark_count == 0) return fail_at(p, err, "no mark is open");
     size_t height = p->marks[--p->mark_count];
-    *items = p->stack + height;
-    *count = p->stack_count - height;
+    if (p->stack) { /* else nothing was pushed yet */
+        *items = p->stack + height;
+        *count = p->stack_count - height;
+    }
     p->stack_count = height;
     return TSR_OK;
 }

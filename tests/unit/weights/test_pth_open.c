@@ -162,6 +162,7 @@ static const struct {
     { "pickle_protocol0", TSR_BAD_FORMAT, "protocol" },
     { "pickle_underflow", TSR_BAD_FORMAT, "stack is empty" },
     { "pickle_no_mark", TSR_BAD_FORMAT, "no mark" },
+    { "pickle_empty_mark", TSR_UNSUPPORTED, "no state dict" },
     { "pickle_memo", TSR_BAD_FORMAT, "never stored" },
     { "pickle_memo_far", TSR_TOO_LARGE, "remembers more" },
     { "pickle_marks", TSR_TOO_LARGE, "nests deeper" },
