@@ -114,12 +114,11 @@ static void deal_row(const tsr__tensor *out, const tsr__tensor *y, int sample, i
 tsr_status tsr__upsample_run(tsr__nn *nn, tsr__tensor *x, const tsr__nn_weight *weight, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__tensor y = { 0 }, big = { 0 };
-    int threads = tsr__nn_threads(nn);
     TSR_TRY(tsr__nn_conv2d(nn, &y, x, weight, NULL, NULL, err));
     int n = x->n, h = x->h, w = x->w, c = x->c;
     tsr__nn_release(nn, x);
     TSR_TRY(tsr__nn_tensor(nn, &big, n, 2 * h, 2 * w, c, err));
-#pragma omp parallel for num_threads(threads) if (big.h > 16)
+#pragma omp parallel for num_threads(tsr__nn_threads(nn)) if (big.h > 16)
     for (int i = 0; i < big.n * big.h; i++) deal_row(&big, &y, i / big.h, i % big.h);
     *x = big;
 done:
