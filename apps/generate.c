@@ -110,6 +110,36 @@ static void output_name(char *out, size_t size, const tsr_scene *scene, int inde
     for (int i = count + 1; !*given && i < 100000 && access(out, F_OK) == 0; i++) numbered(out, size, plain, i);
 }
 
+/* A JPEG holds 64 KiB of texts. Masks that do not fit are left to their files, and that is said. */
+static tsr_status without_masks(tsr_image *image, const tsr_scene *painted, const char *path, tsr_error *err) {
+    tsr_scene *scene = NULL;
+    char *json = NULL;
+    tsr_status status = tsr_scene_copy(&scene, painted, err);
+    if (status == TSR_OK) status = tsr_scene_set(scene, "mask_data", NULL, err);
+    if (status == TSR_OK) status = tsr_scene_set(scene, "color_image_data", NULL, err);
+    for (int i = 0; status == TSR_OK && i < tsr_scene_region_count(scene); i++)
+        status = tsr_scene_set_region(scene, i, "mask_data", NULL, err);
+    if (status == TSR_OK) status = tsr_scene_to_json(&json, scene, err);
+    if (status == TSR_OK) status = tsr_image_set_text(image, "tessera", json, err);
+    if (status == TSR_OK)
+        fprintf(stderr,
+                "tessera: note: %s: a JPEG has no room for the masks, which are recalled from their files only\n",
+                path);
+    tsr_free(json);
+    tsr_scene_free(scene);
+    return status;
+}
+
+static tsr_status save_picture(tsr_image *image, const tsr_scene *painted, const char *path, int quality,
+                               tsr_error *err) {
+    tsr_error first = TSR_ERROR_INIT;
+    tsr_status status = tsr_image_save(image, path, quality, &first);
+    if (status == TSR_TOO_LARGE && without_masks(image, painted, path, err) == TSR_OK)
+        return tsr_image_save(image, path, quality, err);
+    if (status != TSR_OK) *err = first;
+    return status;
+}
+
 static int save_result(const tsr_result *result, const tsr_scene *scene, int show) {
     tsr_error err = TSR_ERROR_INIT;
     int quality = atoi(tsr_scene_get(scene, "quality"));
@@ -122,7 +152,7 @@ static int save_result(const tsr_result *result, const tsr_scene *scene, int sho
         tsr_status status = tsr_scene_set(named, "output", tsr_scene_get(scene, "output"), &err);
         if (status == TSR_OK) output_name(path, sizeof path, named, i, result->image_count);
         tsr_scene_free(named);
-        if (status == TSR_OK) status = tsr_image_save(result->images[i], path, quality, &err);
+        if (status == TSR_OK) status = save_picture(result->images[i], result->scene, path, quality, &err);
         if (status != TSR_OK) return report(&err);
         if (show) (void)show_image(result->images[i]);
         printf("%s\n", path);

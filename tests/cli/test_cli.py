@@ -159,6 +159,15 @@ class Recall(Case):
         self.assertIn("Seed: 9", text)
         self.assertIn("Steps: 3", text)
 
+    def test_a_jpeg_without_room_for_masks_says_so(self):
+        noise = os.urandom(160 * 160 * 3)
+        self.write("mask.png", png(160, 160, lambda x, y: noise[(y * 160 + x) * 3:(y * 160 + x) * 3 + 3]))
+        done = self.paint("--prompt", "sea", "--width", "160", "--height", "160", "--region", "mask=mask.png,prompt=a ship", "--output", "x.jpg")
+        self.assertIn("no room for the masks", done.stderr)
+        self.good("generate", "--from", "x.jpg", "--output", "y.png")
+        os.remove(self.path("mask.png"))
+        self.refused(1, ["mask.png"], "generate", "--from", "x.jpg")
+
     def test_a_picture_without_metadata(self):
         self.write("bare.png", png(8, 8, lambda x, y: WHITE))
         self.refused(1, ["bare.png", "parameters"], "generate", "--from", "bare.png")

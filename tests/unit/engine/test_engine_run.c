@@ -122,7 +122,9 @@ static void engine_run__decodes_what_it_encodes(void **state) {
     OK(tsr_engine_decode(&again, engine, latent, 0, 0, &err));
     for (int i = 0; i < 64 * 64 * 3; i++) sum += abs((int)again->pixels[i] - (i % 3 == 1 ? 160 : 60));
     assert_true(sum / (64 * 64 * 3) < 12.0); /* a lossy code, but of the same colour */
+    tsr_image_free(again);
     assert_int_equal(tsr_engine_decode(&again, engine, latent, 1, 0, NULL), TSR_BAD_ARGUMENT);
+    assert_null(again);
     tsr_image_free(image);
     tsr_latent_free(latent);
 }
