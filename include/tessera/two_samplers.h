@@ -34,7 +34,7 @@ typedef struct tsr_two_samplers_options {
     size_t struct_size;
     tsr_history
         history; /* restart: the node. keep: one canvas along the base's steps, seed and denoise, the inside being
-                            a region of it with its own guide, sampler and scheduler */
+                            a region of it with its own guide, sampler, scheduler and noise seed */
     int overlap; /* keep only: width in picture pixels of a soft ramp across the mask's border */
 } tsr_two_samplers_options;
 #define TSR_TWO_SAMPLERS_OPTIONS_INIT                                                                                  \

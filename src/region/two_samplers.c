@@ -152,8 +152,11 @@ static tsr_status add_whole_run(tsr_plan *plan, int k, const tsr_ksampler_provid
     return add_call(plan, &op, err);
 }
 
+/* One canvas along the base's schedule; the inside is a region of it, with noise of its own seed. */
 static tsr_status keep_two(tsr_plan **out, const tsr_ksampler_provider *base, const tsr_ksampler_provider *inside,
                            const tsr_mask *mask, int overlap, const int shape[4], tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_plan *plan = NULL;
     tsr_region_base under = TSR_REGION_BASE_INIT;
     tsr_region region = TSR_REGION_INIT;
     tsr_regional_options options = TSR_REGIONAL_OPTIONS_INIT;
@@ -164,11 +167,23 @@ static tsr_status keep_two(tsr_plan **out, const tsr_ksampler_provider *base, co
     region.sampler = inside->sampler ? inside->sampler : "euler";
     region.scheduler = inside->scheduler ? inside->scheduler : "normal";
     region.mask = mask;
+    region.variation_seed = inside->seed;
+    region.variation_strength = inside->seed == base->seed ? 0.0f : 1.0f;
     options.steps = base->steps;
     options.denoise = base->denoise;
     options.seed = base->seed;
     options.overlap = overlap;
-    return tsr_plan_new(out, &under, &region, 1, &options, shape, err);
+    TSR_TRY(tsr_plan_new(&plan, &under, &region, 1, &options, shape, err));
+    if (inside->steps != base->steps || inside->denoise < base->denoise || inside->denoise > base->denoise)
+        TSR_TRY(tsr__plan_warn(plan, err,
+                               "history keep has one canvas: the inside's %d steps of denoise %g give way to "
+                               "the base's %d steps of %g",
+                               inside->steps, inside->denoise, base->steps, base->denoise));
+    *out = plan;
+    plan = NULL;
+done:
+    tsr_plan_free(plan);
+    return status;
 }
 
 tsr_status tsr_two_samplers_plan(tsr_plan **out, const tsr_ksampler_provider *base, const tsr_ksampler_provider *inside,
@@ -189,8 +204,10 @@ tsr_status tsr_two_samplers_plan(tsr_plan **out, const tsr_ksampler_provider *ba
                  "TSR_TWO_SAMPLERS_OPTIONS_INIT");
     TSR_TRY(check_run("base", base->steps, base->denoise, err));
     TSR_TRY(check_run("inside the mask", inside->steps, inside->denoise, err));
-    if (options->history == TSR_HISTORY_KEEP)
-        return keep_two(out, base, inside, mask, options->overlap, latent_shape, err);
+    if (options->history == TSR_HISTORY_KEEP) {
+        TSR_TRY(keep_two(out, base, inside, mask, options->overlap, latent_shape, err));
+        goto done;
+    }
     painter outer = { &base->guide, base->sampler, base->scheduler, 1.0 };
     painter inner = { &inside->guide, inside->sampler, inside->scheduler, 1.0 };
     TSR_TRY(new_plan(&plan, &outer, &inner, mask, latent_shape, err));

@@ -60,10 +60,14 @@ void tsr_solver_free(tsr_solver *s) {
 
 /* Backwards, from the clean end towards noise: for ordinary differential equations, whose solvers know no direction. */
 static tsr_status check_rising(const tsr__solver_kind *kind, const float *sigmas, int n_sigmas, tsr_error *err) {
-    if ((kind->flags & TSR_SAMPLER_STOCHASTIC) || kind->plan)
+    const char *why = kind->plan                             ? "plans its own steps"
+                      : kind->flags & TSR_SAMPLER_STOCHASTIC ? "adds noise"
+                      : kind->flags & TSR__SAMPLER_ONE_WAY   ? "weighs slopes by the first sigma"
+                                                             : NULL;
+    if (why)
         return tsr__fail(err, TSR_BAD_ARGUMENT,
                          "solver: %s cannot go from small to large sigmas, as it %s; take euler, heun or dpmpp_2m",
-                         kind->name, kind->plan ? "plans its own steps" : "adds noise");
+                         kind->name, why);
     for (int i = 1; i < n_sigmas; i++)
         if (sigmas[i] < sigmas[i - 1])
             return tsr__fail(err, TSR_BAD_ARGUMENT, "solver: sigma %d (%g) turns back from %g; sigmas rise or fall", i,

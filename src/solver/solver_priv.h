@@ -29,9 +29,12 @@ enum {
     TSR__FIXED_ARRAYS = 6 /* latent, middle, answer, uncond, x0, draw */
 };
 
+/* A private flag: the method weighs slopes by the first sigma, which must be the largest. */
+#define TSR__SAMPLER_ONE_WAY 0x10000u
+
 typedef struct tsr__solver_kind {
     const char *name, *summary;
-    unsigned flags; /* TSR_SAMPLER_... */
+    unsigned flags; /* TSR_SAMPLER_..., TSR__SAMPLER_ONE_WAY */
     int stages;     /* evaluations a step, at most */
     int history;    /* arrays the family keeps; array 0 may be reported as mixed noise */
     int variant;    /* the family's own constant */

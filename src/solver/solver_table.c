@@ -25,7 +25,8 @@ static const tsr__solver_kind kinds[] = {
     { "euler_ancestral_cfg_pp", "euler_ancestral along the unconditional direction (CFG++)", STOCHASTIC | CFG_PP, 1, 0,
       ANCESTRAL, tsr__advance_euler_cfg_pp, NULL },
     { "heun", "Heun's method, two evaluations a step (Karras et al. 2022)", 0, 2, 0, PLAIN, tsr__advance_heun, NULL },
-    { "heunpp2", "Heun with up to three weighted slopes", 0, 3, 1, PLAIN, tsr__advance_heunpp2, NULL },
+    { "heunpp2", "Heun with up to three weighted slopes", TSR__SAMPLER_ONE_WAY, 3, 1, PLAIN, tsr__advance_heunpp2,
+      NULL },
     { "exp_heun_2_x0", "exponential Heun on the data prediction (SEEDS without noise)", 0, 2, 1, TSR__SEEDS_HEUN,
       tsr__advance_seeds, NULL },
     { "exp_heun_2_x0_sde", "exponential Heun on the data prediction, with noise (SEEDS)", STOCHASTIC, 2, 1,
@@ -119,7 +120,7 @@ const char *tsr_sampler_summary(int index) {
 
 unsigned tsr_sampler_flags(int index) {
     const tsr__solver_kind *kind = tsr__solver_kind_at(index);
-    return kind ? kind->flags : 0;
+    return kind ? kind->flags & ~(unsigned)TSR__SAMPLER_ONE_WAY : 0;
 }
 
 int tsr_sampler_find(const char *name) {
