@@ -51,7 +51,7 @@ typedef struct workflow {
 } workflow;
 
 static const char *only = ""; /* part of a name, from the command line: runs those cases alone */
-static tsr_engine *engine; /* shared by all cases: opening costs more than most of them */
+static tsr_engine *engine;    /* shared by all cases: opening costs more than most of them */
 
 /* --- inputs ------------------------------------------------------------------------------------------------------------- */
 static value *evaluate(workflow *w, const char *id);
