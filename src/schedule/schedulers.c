@@ -47,11 +47,14 @@ static int fill_sgm_uniform(float *out, const tsr_sigma_table *table, int steps)
     return fill_timesteps(out, table, steps, steps + 1);
 }
 
+/* The root is float32 as in the reference: a few last bits of the ends decide the Brownian tree's rounded times. */
 static int fill_karras(float *out, const tsr_sigma_table *table, int steps) {
     const double rho = 7.0;
     double low = pow(tsr_sigma_table_min(table), 1 / rho), high = pow(tsr_sigma_table_max(table), 1 / rho);
-    for (int i = 0; i < steps; i++)
-        out[i] = (float)pow(high + (double)linspace(0.0f, 1.0f, steps, i) * (low - high), rho);
+    for (int i = 0; i < steps; i++) {
+        float root = (float)high + linspace(0.0f, 1.0f, steps, i) * (float)(low - high);
+        out[i] = (float)pow((double)root, rho);
+    }
     return end_with_zero(out, steps);
 }
 
