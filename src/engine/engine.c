@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/engine_priv.h"
+#include "weights/lora_merge.h"
 
 /* SD1's training schedule and latent scale; checkpoints do not hold them. */
 #define SD_BETA_START    0.00085
@@ -29,6 +30,25 @@ static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *op
     return status;
 }
 
+/* Puts the file's weights with the adapters' changes in the place of the file's own. */
+static tsr_status merge_adapters(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__merge_adapter *adapters = NULL;
+    if (options->adapter_count < 1) return TSR_OK;
+    TSR_ALLOC_ZERO(err, adapters, options->adapter_count);
+    for (int i = 0; i < options->adapter_count; i++) {
+        const tsr_adapter *given = &options->adapters[i];
+        tsr__merge_adapter adapter = { given->path, given->strength_model, given->strength_clip };
+        adapters[i] = adapter;
+    }
+    engine->file = engine->weights;
+    engine->weights = NULL;
+    TSR_TRY(tsr__lora_merge(&engine->weights, engine->file, adapters, options->adapter_count, err));
+done:
+    free(adapters);
+    return status;
+}
+
 tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, tsr_error *err) {
     static const tsr_engine_options defaults = TSR_ENGINE_OPTIONS_INIT;
     tsr_status status = TSR_OK;
@@ -48,6 +68,7 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     TSR_TRY(tsr__checkpoint_require_sd1(engine->weights, err));
     tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
     engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
+    TSR_TRY(merge_adapters(engine, options, err));
     TSR_TRY(open_networks(engine, options, err));
     *out = engine;
     engine = NULL;
@@ -77,6 +98,7 @@ void tsr_engine_close(tsr_engine *engine) {
     tsr__nn_free(engine->nn);
     tsr_sigma_table_free(engine->table);
     tsr__weights_close(engine->weights);
+    tsr__weights_close(engine->file);
     free(engine->model);
     free(engine);
 }

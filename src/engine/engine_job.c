@@ -56,9 +56,12 @@ done:
     return status;
 }
 
-/* Defaults may change between versions; a picture shall not. */
+/* Defaults may change between versions; a picture shall not. restart has the node's own defaults. */
 static tsr_status settle_defaults(tsr_scene *scene, tsr_error *err) {
     tsr_status status = TSR_OK;
+    int restart = strcmp(tsr__scene_text(scene, TSR__OPT_HISTORY), "restart") == 0;
+    if (restart && !scene->text[TSR__OPT_BASE_ONLY_STEPS]) TSR_TRY(tsr_scene_set(scene, "base_only_steps", "2", err));
+    if (restart && !scene->text[TSR__OPT_OVERLAP]) TSR_TRY(tsr_scene_set(scene, "overlap", "10", err));
     for (int i = 0; i < TSR__OPT_COUNT; i++) {
         const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_SCENE, i);
         unsigned without = TSR_OPTION_COMMAND | TSR_OPTION_LOCAL | TSR_OPTION_HIDDEN;

@@ -25,6 +25,7 @@ typedef struct tsr__conditioning {
 struct tsr_engine {
     char *model; /* path */
     tsr__weights *weights;
+    tsr__weights *file; /* what `weights` borrows from when adapters are merged in; else NULL */
     tsr__checkpoint_info checkpoint;
     const char *config; /* metadata, borrowed from weights */
     int threads;
