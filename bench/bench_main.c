@@ -1,8 +1,9 @@
-/* bench/bench_main.c - tessera-bench: the table of benchmarks, the options, the report. Knows nothing of what is measured.
+/* bench/bench_main.c - tessera-bench: the table of benchmarks, the options, the report. Knows nothing of what is
+ * measured.
  *
  * usage: tessera-bench NAME... [--json] [--precision f32|bf16] [--threads N] [--repeat N] [--profile]
- *                      [--cpu-time]   count processor time instead of the clock: with --threads 1, a measure that a busy
- *                                     machine hardly disturbs */
+ *                      [--cpu-time]   count processor time instead of the clock: with --threads 1, a measure that
+ *                                     a busy machine hardly disturbs */
 #include "bench.h"
 #include "nn/onednn/onednn_compat.h"
 #include <jansson.h>
@@ -72,7 +73,7 @@ void bench_profile(bench_report *report, tsr__nn *nn, int limit, double peak_gfl
     }
 }
 
-/* --- the peak ---------------------------------------------------------------------------------------------------------- */
+/* --- the peak ----------------------------------------------------------------------------------------------------- */
 enum { CUBE = 4096 };
 
 typedef struct matmul {
@@ -163,7 +164,7 @@ tsr_status bench_matmul_peak(bench_report *report, const bench_options *options,
     return TSR_OK;
 }
 
-/* --- the machine, the options ------------------------------------------------------------------------------------------ */
+/* --- the machine, the options ------------------------------------------------------------------------------------- */
 static void cpu_name(char *out, size_t size) {
     char line[256];
     FILE *file = fopen("/proc/cpuinfo", "r");

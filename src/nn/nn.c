@@ -122,7 +122,7 @@ tsr_status tsr__nn_to_rows(tsr__nn *nn, float *rows, const tsr__tensor *x, tsr_e
     return TSR_OK;
 }
 
-/* --- weights -------------------------------------------------------------------------------------------------------- */
+/* --- weights ------------------------------------------------------------------------------------------------------ */
 static tsr_status new_weight(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
     *out = NULL;
     if (spec->out_c < 1 || spec->in_c < 1 || spec->out_c > MAX_SIDE || spec->in_c > MAX_SIDE || spec->k < 0 ||

@@ -1,6 +1,7 @@
 /* nn/nn_priv.h - what the files of src/nn share: the context, its pool, and the back-end table.
  *
- * The front (nn.c, nn_front.c) checks shapes, makes results and calls the table; a back end never sees a wrong shape. */
+ * The front (nn.c, nn_front.c) checks shapes, makes results and calls the table; a back end never sees a wrong
+ * shape. */
 #ifndef TSR_NN_PRIV_H
 #define TSR_NN_PRIV_H
 
@@ -100,7 +101,7 @@ static inline size_t tsr__tensor_rows(const tsr__tensor *x) {
     return (size_t)x->n * (size_t)x->h * (size_t)x->w;
 }
 
-/* --- cpu/: operations by hand, shared by every back end that computes on the CPU ----------------------------------- */
+/* --- cpu/: operations by hand, shared by every back end that computes on the CPU ---------------------------------- */
 tsr_status tsr__cpu_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call,
                                tsr_error *err);
 void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call);

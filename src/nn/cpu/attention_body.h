@@ -171,7 +171,8 @@ static inline void raise_top(workspace *w, size_t row, float top, size_t width) 
     w->top[row] = top;
 }
 
-/* One row of scores to weights 2^(s scale - top), zero from `seen` on up to `padded`. Rows are padded to whole vectors. */
+/* One row of scores to weights 2^(s scale - top), zero from `seen` on up to `padded`. Rows are padded to whole
+ * vectors. */
 static inline void softmax_row(workspace *w, size_t row, size_t seen, size_t padded, float scale, size_t width) {
     float *s = w->scores + row * KEY_BLOCK;
     elem *p = (elem *)(void *)(w->weights + row * (KEY_BLOCK / PAIR));

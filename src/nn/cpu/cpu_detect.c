@@ -1,4 +1,5 @@
-/* nn/cpu/cpu_detect.c - which kernels this CPU may run. Reads the environment's TSR_CPU; nothing else in the library does. */
+/* nn/cpu/cpu_detect.c - which kernels this CPU may run. Reads the environment's TSR_CPU; nothing else in the library
+ * does. */
 #include "nn/cpu/kernels.h"
 #include <stdlib.h>
 #include <string.h>

@@ -28,7 +28,7 @@ static size_t task_size(size_t task, size_t each, size_t count) {
     return count - task * each < each ? count - task * each : each;
 }
 
-/* --- norms ------------------------------------------------------------------------------------------------------------ */
+/* --- norms -------------------------------------------------------------------------------------------------------- */
 /* Joins the chunks' means and squared distances (Chan et al.) in order, then the factors of every channel. */
 static void join_stats(const double *stats, size_t chunks, size_t each, size_t pixels, int c,
                        const tsr__norm_call *call, float *means) {
@@ -101,7 +101,7 @@ void tsr__cpu_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, co
     }
 }
 
-/* --- elementwise ------------------------------------------------------------------------------------------------------ */
+/* --- elementwise -------------------------------------------------------------------------------------------------- */
 void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     const tsr__kernels *kernels = kernels_of(nn, x);
     size_t rows = tsr__tensor_rows(x), each = rows_per_task(x->c), tasks = tasks_of(rows, each);
@@ -148,7 +148,7 @@ int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x) {
     return finite;
 }
 
-/* --- layout ----------------------------------------------------------------------------------------------------------- */
+/* --- layout ------------------------------------------------------------------------------------------------------- */
 void tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     size_t lines = (size_t)x->n * (size_t)x->h, pixel = (size_t)x->c * tsr__type_size(x->dtype);
     size_t width = (size_t)x->w;

@@ -1,5 +1,6 @@
 /* nn/cpu/elem_bf16.h - elements are bfloat16 on AVX-512: how kernels read, write and pair them. A "unit" is what one
- * broadcast of the matrix kernel multiplies: two neighbouring bfloat16 values, multiplied and summed by one instruction. */
+ * broadcast of the matrix kernel multiplies: two neighbouring bfloat16 values, multiplied and summed by one
+ * instruction. */
 #ifndef TSR_ELEM_H
 #define TSR_ELEM_H
 

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Instruction sets are bit masks, each containing those it builds on. oneDNN's own limit (ONEDNN_MAX_CPU_ISA) counts. */
+/* Instruction sets are bit masks, each containing those it builds on. oneDNN's own limit (ONEDNN_MAX_CPU_ISA)
+ * counts. */
 static int has_isa(dnnl_cpu_isa_t isa) {
     return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa;
 }

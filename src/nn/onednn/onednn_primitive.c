@@ -76,9 +76,9 @@ static dnnl_status_t append_act(dnnl_post_ops_t ops, int act) {
     }
 }
 
-/* Caller-owned scratch memory, strict float32, then the activation and the residual on the accumulator. oneDNN 2.6's fast
- * convolutions take a residual only as a sum with the destination; as a second tensor it falls to slower ones (AVX-512)
- * or is read at wrong places (its gemm convolution, on CPUs without AVX2). */
+/* Caller-owned scratch memory, strict float32, then the activation and the residual on the accumulator. oneDNN 2.6's
+ * fast convolutions take a residual only as a sum with the destination; as a second tensor it falls to slower ones
+ * (AVX-512) or is read at wrong places (its gemm convolution, on CPUs without AVX2). */
 static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p, tsr__const_md dst) {
     dnnl_post_ops_t ops = NULL;
     dnnl_primitive_attr_t attr = NULL;
@@ -134,7 +134,7 @@ tsr_status tsr__dnn_describe(tsr__nn *nn, tsr__described *out, const tsr__proble
     return TSR_OK;
 }
 
-/* --- the cache ------------------------------------------------------------------------------------------------------ */
+/* --- the cache ---------------------------------------------------------------------------------------------------- */
 static uint64_t hash_problem(const tsr__problem *p) {
     const unsigned char *bytes = (const unsigned char *)p;
     uint64_t h = 1469598103934665603u; /* FNV-1a */

@@ -1,4 +1,5 @@
-/* nn/onednn/onednn_priv.h - what the files of the oneDNN back end share: its state, packed weights, cached primitives. */
+/* nn/onednn/onednn_priv.h - what the files of the oneDNN back end share: its state, packed weights, cached
+ * primitives. */
 #ifndef TSR_ONEDNN_PRIV_H
 #define TSR_ONEDNN_PRIV_H
 
@@ -13,7 +14,8 @@ typedef struct tsr__pack {
     dnnl_memory_t memory;
 } tsr__pack;
 
-/* Layouts depend on the problem in rare cases: a second pack is made when a shape has no fast primitive for the first. */
+/* Layouts depend on the problem in rare cases: a second pack is made when a shape has no fast primitive for the
+ * first. */
 enum { TSR__MAX_PACKS = 2 };
 
 struct tsr__nn_weight {
@@ -68,7 +70,8 @@ static inline int tsr__is_pointwise(const tsr__weight_spec *s) {
     return s->k == 0 || (s->k == 1 && s->stride == 1 && s->pad_before == 0 && s->pad_after == 0);
 }
 
-/* The product of `rows` rows with a pointwise weight, as a matmul or (pointwise_by_conv) a 1x1 convolution of one line. */
+/* The product of `rows` rows with a pointwise weight, as a matmul or (pointwise_by_conv) a 1x1 convolution of one
+ * line. */
 tsr__problem tsr__pointwise_problem(const tsr__onednn *state, const tsr__weight_spec *spec, int rows);
 
 /* A primitive descriptor for a problem. */

@@ -1,4 +1,5 @@
-/* tests/unit/nn/nn_reference.h - random data, plain double-precision loops and a comparison, for the tests of src/nn. */
+/* tests/unit/nn/nn_reference.h - random data, plain double-precision loops and a comparison, for the tests of
+ * src/nn. */
 #ifndef TSR_NN_REFERENCE_H
 #define TSR_NN_REFERENCE_H
 
