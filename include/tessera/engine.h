@@ -31,15 +31,23 @@ typedef enum tsr_precision {
     TSR_PRECISION_BF16 = 2 /* UNSUPPORTED where the CPU lacks it */
 } tsr_precision;
 
+/* A LoRA, LoHa or LoKr file to merge into a model. Strengths may be negative. */
+typedef struct tsr_adapter {
+    const char *path;
+    float strength_model, strength_clip;
+} tsr_adapter;
+
 typedef struct tsr_engine_options {
     size_t struct_size;
     const char *model; /* checkpoint file; NULL: the one that tsr_engine_find_model finds */
     tsr_precision precision;
-    int threads;         /* 0: all that the process may use */
-    size_t memory_limit; /* bytes that activations may take; 0: half of what is free */
+    int threads;                 /* 0: all that the process may use */
+    size_t memory_limit;         /* bytes that activations may take; 0: half of what is free */
+    const tsr_adapter *adapters; /* merged in this order; read by tsr_engine_open only */
+    int adapter_count;
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                                        \
-    { sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0 }
+    { sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0 }
 
 /* Opens the checkpoint and checks its kind; networks are built when first needed. options may be NULL. Errors: NOT_FOUND,
  * BAD_FORMAT (truncated, hostile), UNSUPPORTED (another kind of checkpoint: named, with what is missing; or no bf16). */

@@ -126,13 +126,23 @@ done:
 }
 
 static tsr_status open_engine(tsr__slot *slot, const tsr_graph *graph, tsr_error *err) {
+    tsr_status status = TSR_OK;
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
-    if (slot->n_adapters)
-        return tsr__fail(err, TSR_UNSUPPORTED, "%s: adapters cannot be merged by this engine", slot->adapters[0].path);
+    tsr_adapter *adapters = NULL;
+    TSR_ALLOC_ZERO(err, adapters, slot->n_adapters + 1);
+    for (int i = 0; i < slot->n_adapters; i++) {
+        tsr_adapter adapter = { slot->adapters[i].path, (float)slot->adapters[i].model, (float)slot->adapters[i].clip };
+        adapters[i] = adapter;
+    }
     options.model = slot->checkpoint;
     options.precision = graph->precision;
     options.threads = graph->threads;
-    return tsr_engine_open(&slot->engine, &options, err);
+    options.adapters = adapters;
+    options.adapter_count = slot->n_adapters;
+    TSR_TRY(tsr_engine_open(&slot->engine, &options, err));
+done:
+    free(adapters);
+    return status;
 }
 
 tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot, tsr_error *err) {
