@@ -96,8 +96,10 @@ void print_generate_help(FILE *to) {
           "                   --region \"box=50%:0:50%:100%,prompt=a tree on grass field\" --output two.png\n",
           to);
     each_option(to, TSR_OPTIONS_SCENE, help_heading, help_option);
-    fputs("\nKeys of --region, separated by commas (a comma inside a value: \"quotes\" around the value, or \\,):\n",
-          to);
+    fputs(
+        "\nKeys of --region, separated by commas. A comma that no KEY= follows belongs to the value; where one does,\n"
+        "put \"quotes\" around the value, or \\ before the comma.\n",
+        to);
     for (int i = 0; i < tsr_option_count(TSR_OPTIONS_REGION); i++) {
         const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_REGION, i);
         if (!(option->flags & TSR_OPTION_HIDDEN)) help_region_key(to, option);
@@ -166,9 +168,9 @@ void print_man_page(FILE *to) {
           to);
     each_option(to, TSR_OPTIONS_SCENE, man_heading, man_option);
     fputs(".SH KEYS OF \\-\\-REGION\n"
-          "KEY=VALUE, separated by commas. A comma inside a value: double quotes around the value, or a backslash "
-          "before\n"
-          "the comma.\n",
+          "KEY=VALUE, separated by commas. A comma that no KEY= follows belongs to the value; where one does, put "
+          "double quotes\n"
+          "around the value, or a backslash before the comma.\n",
           to);
     for (int i = 0; i < tsr_option_count(TSR_OPTIONS_REGION); i++) {
         const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_REGION, i);

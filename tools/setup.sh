@@ -5,7 +5,8 @@
 
 readonly TSR_BUILD_PACKAGES=(
     gcc g++ libc6-dev cmake ninja-build pkg-config python3
-    libdnnl-dev libpng-dev libjpeg62-turbo-dev libwebp-dev libjansson-dev libchafa-dev libcmocka-dev
+    libdnnl-dev libpng-dev libjpeg62-turbo-dev libwebp-dev libjansson-dev libchafa-dev libglib2.0-dev
+    libcmocka-dev
 )
 
 say() {
@@ -69,6 +70,6 @@ run_tests() {
     local preset=$1
     shift
     say "testing build/$preset"
-    OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive \
+    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=2000 \
         ctest --test-dir "build/$preset" --output-on-failure -j "$(nproc)" "$@"
 }

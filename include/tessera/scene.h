@@ -85,8 +85,8 @@ TSR_API void tsr_scene_clear_regions(tsr_scene *scene);
 TSR_API tsr_status tsr_scene_set_region(tsr_scene *scene, int index, const char *key, const char *text, tsr_error *err);
 TSR_API const char *tsr_scene_get_region(const tsr_scene *scene, int index, const char *key);
 TSR_API int tsr_scene_region_is_set(const tsr_scene *scene, int index, const char *key);
-/* Adds a region from "key=value,key=value". A comma inside a value: put the value in double quotes, or a backslash before
- * the comma; inside quotes \" and \\ stand for themselves. On error the scene is unchanged. index_out may be NULL. */
+/* Adds a region from "key=value,key=value". A comma that no key= follows belongs to the value; where one does, put the
+ * value in double quotes, or a backslash before the comma; inside quotes \" and \\ stand for themselves. On error the scene is unchanged. index_out may be NULL. */
 TSR_API tsr_status tsr_scene_parse_region(tsr_scene *scene, const char *text, int *index_out, tsr_error *err);
 
 /* Whether the settings fit together: every region has a place and a prompt, sizes are multiples of 8, ... Files are not

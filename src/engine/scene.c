@@ -199,11 +199,21 @@ void tsr__region_label(char *out, size_t size, const tsr_scene *scene, int regio
 }
 
 /* --- regions from text ------------------------------------------------------------------------------------------------------ */
+/* Whether a comma at `text` ends a value: the text ends there, or KEY= follows. Any other comma belongs to the value, so that
+ * "prompt=a fox, snow,cfg=5" means what it says. */
+static int ends_value(const char *text) {
+    if (*text != ',') return 0;
+    do text++;
+    while (*text == ' ');
+    size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz_");
+    return !*text || (n > 0 && text[n] == '=');
+}
+
 /* Copies one value into `value` (as long as the rest of text), undoing quotes and backslashes; returns where it ends. */
 static const char *take_value(char *value, const char *text, int *closed) {
     int quoted = 0;
     *closed = 1;
-    for (; *text && (quoted || *text != ','); text++) {
+    for (; *text && (quoted || !ends_value(text)); text++) {
         if (*text == '"') {
             quoted = !quoted;
         } else if (*text == '\\' && (text[1] == ',' || text[1] == '"' || text[1] == '\\')) {
@@ -225,8 +235,7 @@ static tsr_status parse_pair(tsr_scene *scene, int index, const char **text, cha
     n = strcspn(*text, "=,");
     if ((*text)[n] != '=' || n == 0 || n >= sizeof key)
         return tsr__fail(err, TSR_BAD_ARGUMENT,
-                         "region: '%.40s' is not KEY=VALUE; a comma inside a value needs \"quotes\" or a backslash",
-                         *text);
+                         "region: '%.40s' is not KEY=VALUE; give for example box=0:0:50%%:100%%,prompt=a fox", *text);
     memcpy(key, *text, n);
     key[n] = 0;
     *text = take_value(room, *text + n + 1, &closed);
