@@ -72,8 +72,7 @@ void tsr__restart_call(tsr__impact_call *out, const tsr_plan *plan, const tsr__o
     out->noise = op->uses_noise ? noise : NULL;
 }
 
-/* Adds a call with what it costs; one that comes to no sampling at all is left out. */
-static tsr_status add_call(tsr_plan *plan, tsr__op *op, tsr_error *err) {
+tsr_status tsr__plan_add_call(tsr_plan *plan, tsr__op *op, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__impact_call call;
     tsr__impact_passes passes = { 0 };
@@ -123,14 +122,14 @@ static tsr_status add_round(tsr_plan *plan, tsr__op first, tsr_error *err) {
     first.mask = TSR__MASK_INVERSE;
     first.shown.region = 0;
     tsr__op base = first;
-    TSR_TRY(add_call(plan, &base, err));
+    TSR_TRY(tsr__plan_add_call(plan, &base, err));
     for (int k = 1; k < plan->n_actors; k++) {
         tsr__op op = first;
         op.shown.region = k;
         op.mask = TSR__MASK_REGION;
         op.add_noise = op.uses_noise = 0;
         int before = plan->n_ops;
-        TSR_TRY(add_call(plan, &op, err));
+        TSR_TRY(tsr__plan_add_call(plan, &op, err));
         if (plan->options.restore_latent && plan->n_ops > before)
             TSR_TRY(add_simple(plan, TSR_PLAN_COMPOSITE, k, first.shown.step, 0, err));
     }
@@ -151,7 +150,7 @@ static tsr_status add_final(tsr_plan *plan, int start, int leftover, int schedul
     op.seed = seed;
     op.mask = TSR__MASK_INVERSE;
     op.shown.step = plan->steps > 0 ? plan->steps - 1 : 0;
-    return add_call(plan, &op, err);
+    return tsr__plan_add_call(plan, &op, err);
 }
 
 /* The seed of the regional part. Sums that leave 64 bits have no meaning for the reference's generator either. */
@@ -198,7 +197,7 @@ static tsr_status list_regional(tsr_plan *plan, tsr_error *err) {
         op.leftover = leftover;
         op.uses_noise = varies;
         if (varies) TSR_TRY(add_simple(plan, TSR_PLAN_NOISE, -1, 0, seed, err));
-        TSR_TRY(add_call(plan, &op, err));
+        TSR_TRY(tsr__plan_add_call(plan, &op, err));
     }
     TSR_TRY(second_seed(&seed, o, err));
     for (int i = start + o->base_only_steps; i < all; i++) {

@@ -102,34 +102,6 @@ done:
     return status;
 }
 
-/* A call with what it costs and the schedule's own sigmas; one that comes to no sampling at all is left out. */
-static tsr_status add_call(tsr_plan *plan, tsr__op *op, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    tsr__impact_call call;
-    tsr__impact_passes passes = { 0 };
-    int64_t cost[2];
-    const tsr__actor *actor = &plan->actors[op->shown.region];
-    op->shown.kind = TSR_PLAN_CALL;
-    op->shown.sampler = actor->sampler;
-    tsr__restart_call(&call, plan, op, NULL);
-    TSR_TRY(tsr__impact_passes_init(&passes, &call, err));
-    TSR_TRY(tsr__impact_count(cost, &passes, &actor->guide, err));
-    if (!passes.runs[0] && !passes.runs[1]) goto done;
-    op->shown.evaluations = cost[0] + cost[1];
-    tsr__impact_passes_clear(&passes);
-    call.recovery = TSR__RECOVERY_DISABLE;
-    call.sigma_factor = 1.0;
-    TSR_TRY(tsr__impact_passes_init(&passes, &call, err));
-    if (passes.pass[0].n_sigmas >= 2) {
-        op->shown.sigma_from = passes.pass[0].sigmas[0];
-        op->shown.sigma_to = passes.pass[0].sigmas[passes.pass[0].n_sigmas - 1];
-    }
-    TSR_TRY(tsr__plan_add(plan, op, err));
-done:
-    tsr__impact_passes_clear(&passes);
-    return status;
-}
-
 static tsr_status add_finish(tsr_plan *plan, tsr_error *err) {
     tsr__op op = { 0 };
     op.shown.kind = TSR_PLAN_FINISH;
@@ -149,7 +121,7 @@ static tsr_status add_whole_run(tsr_plan *plan, int k, const tsr_ksampler_provid
     op.add_noise = 1;
     op.mask = k == BASE ? TSR__MASK_INVERSE : TSR__MASK_REGION;
     plan->steps += provider->steps;
-    return add_call(plan, &op, err);
+    return tsr__plan_add_call(plan, &op, err);
 }
 
 /* One canvas along the base's schedule; the inside is a region of it, with noise of its own seed. */
@@ -259,7 +231,7 @@ static tsr_status list_advanced(tsr_plan *plan, const tsr_two_advanced_options *
             op.leftover = k == BASE || i + 1 < all;
             op.recovers = 1;
             op.mask = k == BASE ? TSR__MASK_INVERSE : TSR__MASK_REGION;
-            TSR_TRY(add_call(plan, &op, err));
+            TSR_TRY(tsr__plan_add_call(plan, &op, err));
         }
     TSR_TRY(add_finish(plan, err));
 done:
