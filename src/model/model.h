@@ -27,7 +27,7 @@ tsr_status tsr__unet_new(tsr__unet **out, tsr__nn *nn, const tsr__weights *weigh
 void tsr__unet_free(tsr__unet *unet);
 int tsr__unet_in_channels(const tsr__unet *unet);
 int tsr__unet_out_channels(const tsr__unet *unet);
-int tsr__unet_multiple(const tsr__unet *unet); /* latent sides must be multiples of this (8 for SD1.5) */
+int tsr__unet_multiple(const tsr__unet *unet); /* latent sides that are multiples of this (8 for SD1.5) halve evenly */
 int tsr__unet_context_width(const tsr__unet *unet);
 int64_t tsr__unet_parameters(const tsr__unet *unet);
 /* Text keys and values of every cross-attention, computed once a run. tokens rows of context_width floats. */
@@ -37,8 +37,8 @@ tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const
 void tsr__unet_context_free(tsr__unet_context *context);
 int tsr__unet_context_tokens(const tsr__unet_context *context);
 /* x [n, in_channels, h, w] (already scaled), one timestep and one context a sample (contexts of one call have the same number
- * of tokens) -> out [n, out_channels, h, w]. h and w any size >= 1 whose halvings the UNet's upsampling can match (multiples of
- * 2^(levels-1), else an UNSUPPORTED line). */
+ * of tokens) -> out [n, out_channels, h, w]. h and w any size >= 1: odd sides are
+ * halved upwards, and doubled to what they were. */
 tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
                          tsr__unet_context *const *contexts, tsr_error *err);
 

@@ -130,20 +130,9 @@ typedef struct run {
 
 static tsr_status check_sizes(const tsr__unet *unet, int n, int h, int w, tsr__unet_context *const *contexts,
                               tsr_error *err) {
-    int m = tsr__unet_multiple(unet);
     if (n < 1 || n > MAX_BATCH || h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
         return tsr__fail(err, TSR_BAD_ARGUMENT, "a latent batch of %d, %d x %d cells: 1 to %d and 1 to %d cells a side",
                          n, w, h, MAX_BATCH, MAX_SIDE);
-    if (h % m || w % m) {
-        int low_w = w / m * m, low_h = h / m * m, high_w = (w + m - 1) / m * m, high_h = (h + m - 1) / m * m;
-        if (low_w < m) low_w = m;
-        if (low_h < m) low_h = m;
-        return tsr__fail(err, TSR_UNSUPPORTED,
-                         "a latent of %d x %d cells: this UNet halves the sides %d times, so they must be multiples of "
-                         "%d; nearest %d x %d and %d x %d cells (%d x %d and %d x %d pixels)",
-                         w, h, unet->halvings, m, low_w, low_h, high_w, high_h, 8 * low_w, 8 * low_h, 8 * high_w,
-                         8 * high_h);
-    }
     for (int i = 0; i < n; i++) {
         if (contexts[i]->slots != unet->slots)
             return tsr__fail(err, TSR_BAD_ARGUMENT, "a text context made for another UNet");
@@ -213,7 +202,12 @@ static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, 
         memset(&y, 0, sizeof y);
         TSR_TRY(tsr__transformer_run(r->nn, &y, &res, &block->transformer, r->kv, err));
     }
-    if (block->up) TSR_TRY(tsr__upsample_run(r->nn, &y, block->up, err));
+    if (block->up) { /* to the size of the skip it will stand beside */
+        const tsr__tensor *skip = r->depth > 0 ? &r->skips[r->depth - 1] : NULL;
+        if (!skip || (skip->h + 1) / 2 != y.h || (skip->w + 1) / 2 != y.w)
+            TSR_FAIL(err, TSR_UNSUPPORTED, "a UNet that doubles a picture where it did not halve one");
+        TSR_TRY(tsr__upsample_run(r->nn, &y, block->up, skip->h, skip->w, err));
+    }
     *out = y;
     memset(&y, 0, sizeof y);
 done:

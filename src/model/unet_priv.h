@@ -20,7 +20,7 @@ struct tsr__unet {
     tsr__nn *nn;
     int in_channels, out_channels, model_channels, embed_width, context_width;
     int slots;     /* cross-attentions in all */
-    int halvings;  /* downsamples: sides must be multiples of 2^halvings */
+    int halvings;  /* downsamples */
     int add_width; /* sum of the residual blocks' channels */
     int64_t parameters;
     tsr__nn_weight *conv_in, *time_in, *time_out;

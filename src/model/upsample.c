@@ -5,7 +5,12 @@
  *   a = 0 reads i - 1, i      with w0, w1 + w2
  *   a = 1 reads i, i + 1      with w0 + w1, w2
  * All four (a, b) together are one 2 x 2 convolution of 4c channels over the small picture with a border of one zero,
- * [h + 1, w + 1, 4c]; the answer for (2i + a, 2j + b) stands at (i + a, j + b). */
+ * [h + 1, w + 1, 4c]; the answer for (2i + a, 2j + b) stands at (i + a, j + b).
+ *
+ * A UNet on a picture of odd sides wants one row or column less than the double. Its last row (2h - 2, a = 0) must not see the
+ * row that was cut off, which repeats row h - 1 under the weight w2. That share is what the same convolution answers at
+ * (i = -1, a = 1) for a picture of row h - 1 alone, less the bias: it is taken off. Columns likewise; the corner was taken
+ * off twice. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,13 +116,107 @@ static void deal_row(const tsr__tensor *out, const tsr__tensor *y, int sample, i
     }
 }
 
-tsr_status tsr__upsample_run(tsr__nn *nn, tsr__tensor *x, const tsr__nn_weight *weight, tsr_error *err) {
+static float scalar_at(const tsr__tensor *t, size_t i) {
+    float value;
+    if (t->dtype != TSR__BF16) return ((const float *)t->data)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)t->data)[i] << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void add_scalar(tsr__tensor *t, size_t i, float added) {
+    float value = scalar_at(t, i) + added;
+    if (t->dtype != TSR__BF16) {
+        ((float *)t->data)[i] = value;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    ((uint16_t *)t->data)[i] = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16); /* to nearest even */
+}
+
+static size_t place_of(const tsr__tensor *t, int sample, int row, int column, int phase) {
+    return ((((size_t)sample * (size_t)t->h + (size_t)row) * (size_t)t->w + (size_t)column) * 4 + (size_t)phase) *
+           ((size_t)t->c / 4);
+}
+
+/* Adds sign * (edge - bias) for one answer of all channels; bias holds the answers of a picture of zeros. */
+static void correct(tsr__tensor *y, size_t to, const tsr__tensor *edge, size_t from, const tsr__tensor *bias,
+                    float sign) {
+    for (size_t k = 0; k < (size_t)y->c / 4; k++)
+        add_scalar(y, to + k, sign * (scalar_at(edge, from + k) - scalar_at(bias, k)));
+}
+
+/* The convolution over the part of x from (row, column) on: its last row, last column or corner. */
+static tsr_status run_edge(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, int row, int column,
+                           const tsr__nn_weight *weight, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__tensor part = { 0 };
+    size_t place = (size_t)x->c * (x->dtype == TSR__BF16 ? 2 : 4);
+    TSR_TRY(tsr__nn_tensor(nn, &part, x->n, x->h - row, x->w - column, x->c, err));
+    char *to = part.data;
+    for (int s = 0; s < x->n; s++)
+        for (int i = row; i < x->h; i++, to += (size_t)part.w * place)
+            memcpy(to,
+                   (const char *)x->data +
+                       (((size_t)s * (size_t)x->h + (size_t)i) * (size_t)x->w + (size_t)column) * place,
+                   (size_t)part.w * place);
+    TSR_TRY(tsr__nn_conv2d(nn, out, &part, weight, NULL, NULL, err));
+done:
+    tsr__nn_release(nn, &part);
+    return status;
+}
+
+static tsr_status run_zeros(tsr__nn *nn, tsr__tensor *out, int channels, const tsr__nn_weight *weight, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__tensor zeros = { 0 };
+    TSR_TRY(tsr__nn_tensor(nn, &zeros, 1, 1, 1, channels, err));
+    memset(zeros.data, 0, (size_t)channels * (zeros.dtype == TSR__BF16 ? 2 : 4));
+    TSR_TRY(tsr__nn_conv2d(nn, out, &zeros, weight, NULL, NULL, err));
+done:
+    tsr__nn_release(nn, &zeros);
+    return status;
+}
+
+/* Takes off y what a cut last row (odd_h) and column (odd_w) had added to the answers before them. */
+static tsr_status cut_edges(tsr__nn *nn, tsr__tensor *y, const tsr__tensor *x, int odd_h, int odd_w,
+                            const tsr__nn_weight *weight, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__tensor bias = { 0 }, row = { 0 }, column = { 0 }, corner = { 0 };
+    int h = x->h, w = x->w;
+    TSR_TRY(run_zeros(nn, &bias, x->c, weight, err));
+    if (odd_h) TSR_TRY(run_edge(nn, &row, x, h - 1, 0, weight, err));
+    if (odd_w) TSR_TRY(run_edge(nn, &column, x, 0, w - 1, weight, err));
+    if (odd_h && odd_w) TSR_TRY(run_edge(nn, &corner, x, h - 1, w - 1, weight, err));
+    for (int s = 0; s < x->n; s++) {
+        for (int j = 0; odd_h && j <= w; j++)
+            for (int b = 0; b < 2; b++)
+                correct(y, place_of(y, s, h - 1, j, b), &row, place_of(&row, s, 0, j, 2 + b), &bias, -1.0f);
+        for (int i = 0; odd_w && i <= h; i++)
+            for (int a = 0; a < 2; a++)
+                correct(y, place_of(y, s, i, w - 1, 2 * a), &column, place_of(&column, s, i, 0, 2 * a + 1), &bias,
+                        -1.0f);
+        if (odd_h && odd_w)
+            correct(y, place_of(y, s, h - 1, w - 1, 0), &corner, place_of(&corner, s, 0, 0, 3), &bias, 1.0f);
+    }
+done:
+    tsr__nn_release(nn, &bias);
+    tsr__nn_release(nn, &row);
+    tsr__nn_release(nn, &column);
+    tsr__nn_release(nn, &corner);
+    return status;
+}
+
+tsr_status tsr__upsample_run(tsr__nn *nn, tsr__tensor *x, const tsr__nn_weight *weight, int height, int width,
+                             tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__tensor y = { 0 }, big = { 0 };
+    int odd_h = height != 2 * x->h, odd_w = width != 2 * x->w;
     TSR_TRY(tsr__nn_conv2d(nn, &y, x, weight, NULL, NULL, err));
-    int n = x->n, h = x->h, w = x->w, c = x->c;
+    if (odd_h || odd_w) TSR_TRY(cut_edges(nn, &y, x, odd_h, odd_w, weight, err));
+    int n = x->n, c = x->c;
     tsr__nn_release(nn, x);
-    TSR_TRY(tsr__nn_tensor(nn, &big, n, 2 * h, 2 * w, c, err));
+    TSR_TRY(tsr__nn_tensor(nn, &big, n, height, width, c, err));
 #pragma omp parallel for num_threads(tsr__nn_threads(nn)) if (big.h > 16)
     for (int i = 0; i < big.n * big.h; i++) deal_row(&big, &y, i / big.h, i % big.h);
     *x = big;

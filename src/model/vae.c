@@ -140,7 +140,7 @@ static tsr_status run_level(tsr__nn *nn, tsr__tensor *x, const tsr__vae_level *l
         if (level->attention[b].channels) TSR_TRY(attend(nn, x, &level->attention[b], err));
     }
     if (!level->resize) return TSR_OK;
-    if (decoder) TSR_TRY(tsr__upsample_run(nn, x, level->resize, err));
+    if (decoder) TSR_TRY(tsr__upsample_run(nn, x, level->resize, 2 * x->h, 2 * x->w, err));
     else TSR_TRY(convolve(nn, x, level->resize, err));
 done:
     return status;
