@@ -52,25 +52,34 @@ done:
     return status;
 }
 
+static tsr_status apply_model(pixels *p, const tsr__pixel_model_table *model, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int width = p->width * model->scale, height = p->height * model->scale;
+    float *larger = NULL;
+    if (width > TSR_IMAGE_MAX_SIDE || height > TSR_IMAGE_MAX_SIDE)
+        TSR_FAIL(err, TSR_TOO_LARGE, "the upscale model would make %dx%d pixels; %d is the longest side", width, height,
+                 TSR_IMAGE_MAX_SIDE);
+    TSR_ALLOC(err, larger, count_of(p) * (size_t)model->scale * (size_t)model->scale);
+    TSR_TRY(model->upscale(model->user, larger, p->values, p->n, p->height, p->width, err));
+    free(p->values);
+    p->values = larger;
+    p->width = width;
+    p->height = height;
+    larger = NULL;
+done:
+    free(larger);
+    return status;
+}
+
 /* The model again and again until the pictures are wide enough; one that does not enlarge works once. */
 static tsr_status enlarge(pixels *p, const tsr__pixel_model_table *model, double width, tsr_error *err) {
     tsr_status status = TSR_OK;
-    float *larger = NULL;
-    while ((double)p->width < width) {
-        pixels next = { p->n, p->width * model->scale, p->height * model->scale, NULL };
-        if (next.width > TSR_IMAGE_MAX_SIDE || next.height > TSR_IMAGE_MAX_SIDE)
-            TSR_FAIL(err, TSR_TOO_LARGE, "the upscale model would make %dx%d pixels; %d is the longest side",
-                     next.width, next.height, TSR_IMAGE_MAX_SIDE);
-        TSR_ALLOC(err, larger, count_of(&next));
-        TSR_TRY(model->upscale(model->user, larger, p->values, p->n, p->height, p->width, err));
-        free(p->values);
-        next.values = larger;
-        larger = NULL;
-        *p = next;
-        if (model->scale == 1) break;
+    int more = (double)p->width < width;
+    while (more) {
+        TSR_TRY(apply_model(p, model, err));
+        more = model->scale > 1 && (double)p->width < width;
     }
 done:
-    free(larger);
     return status;
 }
 
