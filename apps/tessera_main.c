@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd_run.h"
 #include "generate.h"
 #include "options.h"
 
@@ -54,6 +55,8 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     { "generate", "paint a picture; `tessera generate --help` lists the options", command_generate },
+    { "run", "run a ComfyUI workflow; `tessera run --help` lists the options", command_run },
+    { "nodes", "list the nodes that run knows, or describe one [NAME]", command_nodes },
     { "inspect", "say what a checkpoint, a picture or a latent file contains", command_inspect },
     { "samplers", "list the samplers", command_samplers },
     { "schedulers", "list the schedulers", command_schedulers },
