@@ -19,19 +19,27 @@ PICTURES = pathlib.Path("docs/pictures")
 SOFT_MASK = PICTURES / "ramp.png"
 
 LEFT_RIGHT = [
-    "--prompt", "grass field",
-    "--region", "box=0:0:50%:100%,prompt=a cat face on grass field",
-    "--region", "box=50%:0:50%:100%,prompt=a house on grass field",
+    "--width", "192", "--height", "128", "--prompt", "grass field", "--overlap", "10",
+    "--region", "box=0:0:50%:100%,prompt=a house on grass field",
+    "--region", "box=50%:0:50%:100%,prompt=a tree on grass field",
 ]
-ANCESTRAL = [*LEFT_RIGHT, "--width", "192", "--height", "128", "--sampler", "euler_ancestral", "--seed", "5"]
 
 # Name of the picture, options of `tessera generate`.
 TABLE = {
-    "plain": ["--prompt", "a house on grass field", "--seed", "2"],
-    "two-regions": [*LEFT_RIGHT, "--width", "192", "--height", "128", "--seed", "5"],
-    "soft-mask": ["--prompt", "night sky", "--region", f"mask={SOFT_MASK},prompt=a tree on snow", "--seed", "4"],
-    "history-restart": [*ANCESTRAL, "--history", "restart"],
-    "history-keep": [*ANCESTRAL, "--history", "keep"],
+    "plain": ["--prompt", "a sunflower in blue sky", "--seed", "2"],
+    "two-regions": [*LEFT_RIGHT, "--seed", "2"],
+    "three-regions": [
+        "--width", "288", "--height", "128", "--prompt", "grass field", "--overlap", "12", "--seed", "14",
+        "--region", "box=0:0:33%:100%,prompt=a sunflower on grass field",
+        "--region", "box=33%:0:34%:100%,prompt=a house on grass field",
+        "--region", "box=67%:0:33%:100%,prompt=a tree on grass field",
+    ],
+    "soft-mask": [
+        "--width", "192", "--height", "128", "--prompt", "night sky",
+        "--region", f"mask={SOFT_MASK},prompt=sunset sky", "--seed", "4",
+    ],
+    "history-restart": [*LEFT_RIGHT, "--seed", "2", "--sampler", "euler_ancestral", "--history", "restart"],
+    "history-keep": [*LEFT_RIGHT, "--seed", "2", "--sampler", "euler_ancestral", "--history", "keep"],
 }
 
 
@@ -39,13 +47,11 @@ def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def write_soft_mask(path, size=128):
-    """A grey PNG: white at the bottom, black at the top, a slow ramp between."""
-    rows = b""
-    for y in range(size):
-        inside = min(1.0, max(0.0, (y / size - 0.25) / 0.5))
-        rows += b"\0" + bytes([round(255 * inside)]) * size
-    header = struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)
+def write_soft_mask(path, width=192, height=128):
+    """A grey PNG: black on the left, white on the right, a slow ramp between."""
+    inside = [min(1.0, max(0.0, (x / width - 0.25) / 0.5)) for x in range(width)]
+    rows = (b"\0" + bytes(round(255 * value) for value in inside)) * height
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows, 9)) + png_chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
 
