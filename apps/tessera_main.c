@@ -76,12 +76,12 @@ static int command_help(int argc, char **argv) {
     return 0;
 }
 
-/* OpenMP's threads spin for milliseconds at every barrier before they sleep, unless told otherwise; where another program
- * wants the cores too, that makes painting thirty times slower. A short spin costs nothing on an idle machine. libgomp reads
- * the variable when it is loaded, so the program starts itself again once. */
-static void spin_briefly(char **argv) {
+/* OpenMP's threads spin at every barrier before they sleep, unless told otherwise; where another program wants the cores
+ * too, that makes painting ten times slower. Sleeping at once costs little on an idle machine. libgomp reads the variable
+ * when it is loaded, so the program starts itself again once. */
+static void sleep_at_barriers(char **argv) {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
-    if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0) execv("/proc/self/exe", argv);
+    if (setenv("GOMP_SPINCOUNT", "0", 1) == 0) execv("/proc/self/exe", argv);
     /* Where that is not possible it merely runs as it is. */
 }
 
@@ -94,7 +94,7 @@ int main(int argc, char **argv) {
         command_help(0, NULL);
         return EXIT_USAGE;
     }
-    if (strcmp(name, "generate") == 0) spin_briefly(argv);
+    if (strcmp(name, "generate") == 0 || strcmp(name, "run") == 0) sleep_at_barriers(argv);
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (strcmp(name, flags[i].flag) == 0) name = flags[i].name;
     for (int i = 0; i < COMMANDS; i++) {
