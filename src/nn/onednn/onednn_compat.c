@@ -1,16 +1,13 @@
 /* nn/onednn/onednn_compat.c - see onednn_compat.h. Knows no tensor and no weight. */
 #include "nn/onednn/onednn_compat.h"
 #include <stdlib.h>
-#include <string.h>
 
 #if DNNL_VERSION_MAJOR >= 3
 
 dnnl_status_t tsr__md_tag(tsr__md *out, int ndims, const dnnl_dim_t *dims, dnnl_data_type_t type,
                           dnnl_format_tag_t tag) {
-    dnnl_dims_t copy = { 0 };
     *out = NULL;
-    memcpy(copy, dims, (size_t)ndims * sizeof *dims);
-    return dnnl_memory_desc_create_with_tag(out, ndims, copy, type, tag);
+    return dnnl_memory_desc_create_with_tag(out, ndims, dims, type, tag);
 }
 
 dnnl_status_t tsr__md_clone(tsr__md *out, tsr__const_md md) {
