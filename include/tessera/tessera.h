@@ -4,6 +4,7 @@
 
 #include "tessera/denoiser.h"
 #include "tessera/engine.h"
+#include "tessera/graph.h"
 #include "tessera/image.h"
 #include "tessera/latent.h"
 #include "tessera/mask.h"
@@ -14,5 +15,6 @@
 #include "tessera/schedule.h"
 #include "tessera/solver.h"
 #include "tessera/status.h"
+#include "tessera/two_samplers.h"
 
 #endif /* TSR_TESSERA_H */
