@@ -101,40 +101,22 @@ static const tsr__input ays_inputs[] = {
     TSR__END,
 };
 
-enum { AYS_STEPS = 10 };
-
-/* Align Your Steps (Sabour et al. 2024), ten steps each; reference/comfyui-api.md 6. */
-static const double ays_tables[3][AYS_STEPS + 1] = {
-    { 14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092, 0.9642583904, 0.6523686016,
-      0.3977456272, 0.1515232662, 0.0291671582 },
-    { 14.6146412293, 6.3184485287, 3.7681790315, 2.1811480769, 1.3405244945, 0.8620721141, 0.5550693289, 0.3798540708,
-      0.2332364134, 0.1114188177, 0.0291671582 },
-    { 700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002 },
-};
-
-/* Sigma i of `steps`: log-linear between the table's. */
-static double ays_sigma(const double *table, int i, int steps) {
-    double at = steps > 0 ? (double)i * AYS_STEPS / steps : 0.0;
-    int left = (int)at < AYS_STEPS ? (int)at : AYS_STEPS - 1;
-    double a = log(table[left]), b = log(table[left + 1]);
-    return exp(a + (at - left) * (b - a));
-}
-
 static tsr_status run_ays(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
-    int steps = tsr__arg_int(call->in, "steps"), model = 0;
+    int steps = tsr__arg_int(call->in, "steps"), n = 0;
     double denoise = tsr__arg_float(call->in, "denoise");
-    const char *name = tsr__arg_text(call->in, "model_type");
+    tsr_sigma_table *table = NULL; /* which these schedulers do not look at */
+    char *name = tsr__format("AYS %s", tsr__arg_text(call->in, "model_type"));
     float *sigmas = NULL;
-    while (ays_models[model + 1] && strcmp(ays_models[model], name) != 0) model++;
-    int kept = denoise < 1.0 ? (int)rint(steps * denoise) : steps;
-    TSR_ALLOC(err, sigmas, steps + 1);
-    for (int i = 0; i <= steps; i++) sigmas[i] = (float)ays_sigma(ays_tables[model], i, steps);
-    sigmas[steps] = 0.0f;
+    if (!name) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_TRY(tsr_sigma_table_new(&table, 0.00085, 0.012, 1000, err));
+    TSR_TRY(tsr_schedule_sigmas(&sigmas, &n, table, name, steps, err));
     /* Nothing to do at denoise 0; else the last of them. */
-    TSR_TRY(give_last(call, sigmas, denoise > 0.0 ? steps + 1 : 0, kept, err));
+    TSR_TRY(give_last(call, sigmas, denoise > 0.0 ? n : 0, denoise < 1.0 ? (int)rint(steps * denoise) : steps, err));
 done:
-    free(sigmas);
+    tsr_sigma_table_free(table);
+    tsr_free(sigmas);
+    free(name);
     return status;
 }
 

@@ -108,6 +108,40 @@ static int fill_kl_optimal(float *out, const tsr_sigma_table *table, int steps) 
     return end_with_zero(out, steps);
 }
 
+/* Align Your Steps (Sabour et al. 2024): ten steps found by the authors for each kind of model. */
+enum { AYS_STEPS = 10 };
+static const double ays_sd1[] = { 14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092,
+                                  0.9642583904,  0.6523686016, 0.3977456272, 0.1515232662, 0.0291671582 };
+static const double ays_sdxl[] = { 14.6146412293, 6.3184485287, 3.7681790315, 2.1811480769, 1.3405244945, 0.8620721141,
+                                   0.5550693289,  0.3798540708, 0.2332364134, 0.1114188177, 0.0291671582 };
+static const double ays_svd[] = { 700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002 };
+
+/* Other step counts lie between them, by logarithm; the last sigma becomes 0. */
+static int fill_between(float *out, const double *ten, int steps) {
+    for (int i = 0; i < steps; i++) {
+        double at = (double)i * AYS_STEPS / steps;
+        int left = (int)at;
+        double low = log(ten[left]), high = log(ten[left + 1]);
+        out[i] = (float)exp(low + (at - left) * (high - low));
+    }
+    return end_with_zero(out, steps);
+}
+
+static int fill_ays_sd1(float *out, const tsr_sigma_table *table, int steps) {
+    (void)table;
+    return fill_between(out, ays_sd1, steps);
+}
+
+static int fill_ays_sdxl(float *out, const tsr_sigma_table *table, int steps) {
+    (void)table;
+    return fill_between(out, ays_sdxl, steps);
+}
+
+static int fill_ays_svd(float *out, const tsr_sigma_table *table, int steps) {
+    (void)table;
+    return fill_between(out, ays_svd, steps);
+}
+
 static const struct scheduler {
     const char *name, *summary;
     fill_fn fill;
@@ -121,6 +155,9 @@ static const struct scheduler {
     { "normal", "evenly spaced timesteps from the largest to the smallest", fill_normal },
     { "linear_quadratic", "linear, then quadratic descent (made for flow models)", fill_linear_quadratic },
     { "kl_optimal", "evenly spaced arc tangents of sigma (Align Your Steps)", fill_kl_optimal },
+    { "AYS SD1", "the Align Your Steps table for SD1, as the Impact Pack offers it", fill_ays_sd1 },
+    { "AYS SDXL", "the Align Your Steps table for SDXL", fill_ays_sdxl },
+    { "AYS SVD", "the Align Your Steps table for Stable Video Diffusion", fill_ays_svd },
 };
 
 int tsr_scheduler_count(void) {

@@ -73,6 +73,7 @@ static void schedulers__equal_comfyui(void **state) {
             float *got = NULL;
             int n = 0;
             snprintf(what, sizeof what, "sched/%s/%d", tsr_scheduler_name(s), steps[k]);
+            if (!golden_has(file, "%s", what)) continue; /* the tables of fixed steps have fewer cases */
             golden_tensor want = golden_get(file, "%s", what);
             if (isnan(want.data[0])) continue; /* the reference divides 0 by 0 */
             assert_int_equal(tsr_schedule_sigmas(&got, &n, table, tsr_scheduler_name(s), steps[k], NULL), TSR_OK);
@@ -82,7 +83,7 @@ static void schedulers__equal_comfyui(void **state) {
             tsr_free(got);
         }
     printf("schedulers: %d compared, worst %.3g\n", compared, worst);
-    assert_true(compared >= 89);
+    assert_true(compared >= 89 + 15);
 }
 
 static void ksampler_sigmas__drop_the_second_last(void **state) {

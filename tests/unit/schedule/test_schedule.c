@@ -33,10 +33,12 @@ static void schedulers__descend_to_zero(void **state) {
             int n = 0;
             const char *name = tsr_scheduler_name(s);
             assert_int_equal(tsr_schedule_sigmas(&sigmas, &n, table, name, steps, NULL), TSR_OK);
+            /* the video model's table starts above SD1's */
+            float largest = strcmp(name, "AYS SVD") == 0 ? 700.0f : tsr_sigma_table_max(table);
             assert_true(n >= 2);
             for (int i = 1; i < n; i++) assert_true(sigmas[i] <= sigmas[i - 1]);
             assert_true(sigmas[n - 1] == 0 && sigmas[n - 2] > 0);
-            assert_true(sigmas[0] <= tsr_sigma_table_max(table) * 1.00001f);
+            assert_true(sigmas[0] <= largest * 1.00001f);
             if (strcmp(name, "ddim_uniform") != 0 && strcmp(name, "beta") != 0) assert_int_equal(n, steps + 1);
             tsr_free(sigmas);
         }
@@ -58,9 +60,9 @@ static void schedule__refuses_bad_steps_and_names(void **state) {
 
 static void table__has_no_row_out_of_range(void **state) {
     (void)state;
-    assert_int_equal(tsr_scheduler_count(), 9);
+    assert_int_equal(tsr_scheduler_count(), 12);
     assert_null(tsr_scheduler_name(-1));
-    assert_null(tsr_scheduler_summary(9));
+    assert_null(tsr_scheduler_summary(12));
     for (int i = 0; i < 9; i++) {
         assert_int_equal(tsr_scheduler_find(tsr_scheduler_name(i)), i);
         assert_non_null(tsr_scheduler_summary(i));
