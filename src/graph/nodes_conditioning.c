@@ -200,8 +200,12 @@ static const tsr__input area_inputs[] = {
 };
 
 static tsr_status run_area(tsr__call *call, tsr_error *err) {
-    const double area[4] = { tsr__arg_int(call->in, "height") / 8, tsr__arg_int(call->in, "width") / 8,
-                             tsr__arg_int(call->in, "y") / 8, tsr__arg_int(call->in, "x") / 8 };
+    static const char *const names[4] = { "height", "width", "y", "x" };
+    double area[4];
+    for (int i = 0; i < 4; i++) {
+        int cells = tsr__arg_int(call->in, names[i]) / 8;
+        area[i] = cells;
+    }
     return set_area(call, TSR__AREA_LATENT, area, err);
 }
 

@@ -17,10 +17,10 @@ static const tsr__input basic_inputs[] = {
 /* Takes the last steps + 1 of n sigmas. */
 static tsr_status give_last(tsr__call *call, const float *sigmas, int n, int steps, tsr_error *err) {
     tsr_status status = TSR_OK;
-    int kept = n < steps + 1 ? n : steps + 1;
+    int kept = !sigmas ? 0 : n < steps + 1 ? n : steps + 1;
     float *values = NULL;
     TSR_ALLOC(err, values, kept + 1);
-    memcpy(values, sigmas + (n - kept), (size_t)kept * sizeof *values);
+    if (kept) memcpy(values, sigmas + (n - kept), (size_t)kept * sizeof *values);
     status = tsr__value_take_sigmas(&call->results[0], values, kept, err);
 done:
     return status;

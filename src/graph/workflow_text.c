@@ -60,8 +60,7 @@ static tsr_status rewrite(char *to, size_t *size_out, const char *at, const char
     while (at < end) {
         size_t skip = not_finite(at, end);
         if (skip) {
-            memcpy(to, "null", 4);
-            to += 4;
+            for (const char *word = "null"; *word; word++) *to++ = *word;
             at += skip;
         } else if (*at == '"') {
             at += copy_string(&to, at, end);
