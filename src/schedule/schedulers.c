@@ -117,11 +117,11 @@ static const double ays_sdxl[] = { 14.6146412293, 6.3184485287, 3.7681790315, 2.
 static const double ays_svd[] = { 700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002 };
 
 /* Other step counts lie between them, by logarithm; the last sigma becomes 0. */
-static int fill_between(float *out, const double *ten, int steps) {
+static int fill_between(float *out, const double *row, int row_steps, int steps) {
     for (int i = 0; i < steps; i++) {
-        double at = (double)i * AYS_STEPS / steps;
+        double at = (double)i * row_steps / steps;
         int left = (int)at;
-        double low = log(ten[left]), high = log(ten[left + 1]);
+        double low = log(row[left]), high = log(row[left + 1]);
         out[i] = (float)exp(low + (at - left) * (high - low));
     }
     return end_with_zero(out, steps);
@@ -129,17 +129,30 @@ static int fill_between(float *out, const double *ten, int steps) {
 
 static int fill_ays_sd1(float *out, const tsr_sigma_table *table, int steps) {
     (void)table;
-    return fill_between(out, ays_sd1, steps);
+    return fill_between(out, ays_sd1, AYS_STEPS, steps);
 }
 
 static int fill_ays_sdxl(float *out, const tsr_sigma_table *table, int steps) {
     (void)table;
-    return fill_between(out, ays_sdxl, steps);
+    return fill_between(out, ays_sdxl, AYS_STEPS, steps);
 }
 
 static int fill_ays_svd(float *out, const tsr_sigma_table *table, int steps) {
     (void)table;
-    return fill_between(out, ays_svd, steps);
+    return fill_between(out, ays_svd, AYS_STEPS, steps);
+}
+
+/* GITS (Chen et al. 2024): a row of its own for each count from 2 to 20. */
+enum { GITS_FIRST = 2, GITS_LAST = 20 };
+static const double gits_levels[] = {
+#include "gits_levels.inc"
+};
+
+static int fill_gits(float *out, const tsr_sigma_table *table, int steps) {
+    (void)table;
+    int row = steps < GITS_FIRST ? GITS_FIRST : steps > GITS_LAST ? GITS_LAST : steps;
+    int before = row * (row + 1) / 2 - 3; /* the rows of 2..row - 1 steps have 3 + 4 + ... + row values */
+    return fill_between(out, gits_levels + before, row, steps);
 }
 
 static const struct scheduler {
@@ -158,6 +171,7 @@ static const struct scheduler {
     { "AYS SD1", "the Align Your Steps table for SD1, as the Impact Pack offers it", fill_ays_sd1 },
     { "AYS SDXL", "the Align Your Steps table for SDXL", fill_ays_sdxl },
     { "AYS SVD", "the Align Your Steps table for Stable Video Diffusion", fill_ays_svd },
+    { "GITS[coeff=1.2]", "the GITS table of coefficient 1.2, as the Impact Pack offers it", fill_gits },
 };
 
 int tsr_scheduler_count(void) {

@@ -44,6 +44,24 @@ static void schedulers__descend_to_zero(void **state) {
         }
 }
 
+static void gits__takes_the_row_of_its_steps(void **state) {
+    (void)state;
+    /* second values of the rows, as published; each row is found behind those of fewer steps */
+    static const double second[] = { 0.803307,   1.56271636, 2.36326075, 2.84484982, 5.85520077, 5.85520077, 5.85520077,
+                                     5.85520077, 5.85520077, 5.85520077, 5.85520077, 6.77309084, 6.77309084, 7.49001646,
+                                     7.49001646, 7.49001646, 7.49001646, 7.49001646, 7.49001646 };
+    for (int steps = 2; steps <= 20; steps++) {
+        float *sigmas = NULL;
+        int n = 0;
+        assert_int_equal(tsr_schedule_sigmas(&sigmas, &n, table, "GITS[coeff=1.2]", steps, NULL), TSR_OK);
+        assert_int_equal(n, steps + 1);
+        assert_true(fabs((double)sigmas[0] - 14.61464119) < 1e-5);
+        assert_true(fabs((double)sigmas[1] - second[steps - 2]) < 1e-6);
+        if (steps > 6) assert_true(fabs((double)sigmas[steps - 1] - 0.09824532) < 1e-7);
+        tsr_free(sigmas);
+    }
+}
+
 static void schedule__refuses_bad_steps_and_names(void **state) {
     (void)state;
     float *sigmas = NULL;
@@ -60,7 +78,7 @@ static void schedule__refuses_bad_steps_and_names(void **state) {
 
 static void table__has_no_row_out_of_range(void **state) {
     (void)state;
-    assert_int_equal(tsr_scheduler_count(), 12);
+    assert_int_equal(tsr_scheduler_count(), 13);
     assert_null(tsr_scheduler_name(-1));
     assert_null(tsr_scheduler_summary(12));
     for (int i = 0; i < 9; i++) {
@@ -147,6 +165,7 @@ static void suggest__finds_the_nearest_or_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedulers__descend_to_zero),
+        cmocka_unit_test(gits__takes_the_row_of_its_steps),
         cmocka_unit_test(schedule__refuses_bad_steps_and_names),
         cmocka_unit_test(table__has_no_row_out_of_range),
         cmocka_unit_test(ksampler_sigmas__denoise_keeps_the_end),
