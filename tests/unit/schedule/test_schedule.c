@@ -80,7 +80,7 @@ static void table__has_no_row_out_of_range(void **state) {
     (void)state;
     assert_int_equal(tsr_scheduler_count(), 13);
     assert_null(tsr_scheduler_name(-1));
-    assert_null(tsr_scheduler_summary(12));
+    assert_null(tsr_scheduler_summary(13));
     for (int i = 0; i < 9; i++) {
         assert_int_equal(tsr_scheduler_find(tsr_scheduler_name(i)), i);
         assert_non_null(tsr_scheduler_summary(i));
