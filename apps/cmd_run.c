@@ -3,14 +3,13 @@
  * Every fault of the workflow is printed before anything runs; paths of saved files go to standard output. */
 #include "cmd_run.h"
 
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
 #include "progress.h"
+#include "signals.h"
 #include "tessera/graph.h"
 
 static const char HELP[] =
@@ -28,21 +27,6 @@ static const char HELP[] =
     "  --check                  look for faults and run nothing\n"
     "\n"
     "`tessera nodes` lists the nodes.\n";
-
-static atomic_int stop_signal; /* the one thing that a signal handler may touch */
-
-static void on_signal(int number) {
-    atomic_store(&stop_signal, number);
-}
-
-static void watch_signals(void) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* --- the command line ------------------------------------------------------------------------------------------------- */
 enum { MAX_SETS = 256 };
@@ -129,7 +113,7 @@ static int parse(request *r, int argc, char **argv) {
 /* --- the run ------------------------------------------------------------------------------------------------------------ */
 static int on_cancelled(void *user) {
     (void)user;
-    return atomic_load(&stop_signal);
+    return stop_signal();
 }
 
 static int on_event(void *user, const tsr_graph_event *event) {
@@ -180,9 +164,9 @@ static int run(tsr_graph *graph, const tsr_workflow *workflow) {
     double start = seconds_now();
     tsr_status status = tsr_workflow_run(&outputs, graph, workflow, &callbacks, &err);
     progress_clear(&bar);
-    if (status == TSR_CANCELLED && atomic_load(&stop_signal)) {
+    if (status == TSR_CANCELLED && stop_signal()) {
         fputs("tessera: interrupted\n", stderr);
-        return 128 + atomic_load(&stop_signal);
+        return 128 + stop_signal();
     }
     if (status != TSR_OK) return report(&err);
     for (int i = 0; i < outputs->count; i++)

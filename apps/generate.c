@@ -3,8 +3,6 @@
  * Writes nothing but whole files; Ctrl-C is looked at before every network call. */
 #include "generate.h"
 
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,23 +11,7 @@
 #include "options.h"
 #include "progress.h"
 #include "show.h"
-
-static atomic_int stop_signal; /* the one thing that a signal handler may touch */
-
-static void on_signal(int number) {
-    atomic_store(&stop_signal, number);
-}
-
-static void watch_signals(void) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    action.sa_handler = SIG_IGN; /* a file-size limit shall be a failed write, not death */
-    sigaction(SIGXFSZ, &action, NULL);
-}
+#include "signals.h"
 
 typedef struct run_view {
     progress_bar bar;
@@ -41,7 +23,7 @@ typedef struct run_view {
 
 static int on_cancelled(void *user) {
     (void)user;
-    return atomic_load(&stop_signal);
+    return stop_signal();
 }
 
 static int on_progress(void *user, const tsr_progress *at) {
@@ -187,9 +169,9 @@ static int paint(tsr_engine *engine, const tsr_scene *scene) {
     progress_begin(&view.bar);
     tsr_status status = tsr_engine_run(&result, engine, scene, &callbacks, &err);
     progress_clear(&view.bar);
-    if (atomic_load(&stop_signal) && status == TSR_CANCELLED) {
+    if (stop_signal() && status == TSR_CANCELLED) {
         fputs("tessera: interrupted; nothing was written\n", stderr);
-        return 128 + atomic_load(&stop_signal);
+        return 128 + stop_signal();
     }
     if (status != TSR_OK) return report(view.preview_error.status != TSR_OK ? &view.preview_error : &err);
     for (int i = 0; i < result->warning_count; i++) fprintf(stderr, "tessera: note: %s\n", result->warnings[i]);
