@@ -185,11 +185,18 @@ class Faults(Workflow):
         lines = self.faults(self.write("w.json", json.dumps(workflow)))
         self.assertIn("node 1 (CheckpointLoaderSimple)", lines[0])
 
+    def has_mapped(self, pid, name):
+        with open("/proc/%d/maps" % pid, encoding="utf-8") as maps:
+            return name in maps.read()
+
     def test_ctrl_c_stops_cleanly(self):
         file = os.path.join(GOLDEN, "workflows", "ksampler_cfg1.json")
         process = subprocess.Popen([TESSERA, "run", file, "--models", GOLDEN, "--output", "out", "--set", "5.steps=10000"],
                                    cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(1.0)  # 10000 steps take minutes
+        deadline = time.monotonic() + 120
+        while not self.has_mapped(process.pid, "tessera-demo") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # 10000 steps take minutes
         process.send_signal(signal.SIGINT)
         sent = time.monotonic()
         errors = process.communicate(timeout=60)[1]
