@@ -78,9 +78,10 @@ static tsr_image *shown_mask(const char *nodes) {
 /* A white square of 2x2 at (3, 2) of a black 8x6 mask, as node `id`. */
 #define SQUARE(id)                                                                                                     \
     SOLID("b", "0", "8", "6")                                                                                          \
-    SOLID("s", "1", "2", "2") "\"" id "\":{\"class_type\":\"MaskComposite\",\"inputs\":{\"destination\":[\"b\",0],"    \
-                                      "\"source\":[\"s\",0],\"x\":3,\"y\":2,"                                          \
-                              "\"operation\":\"add\"}},"
+    SOLID("s", "1", "2", "2")                                                                                          \
+    "\"" id "\":{\"class_type\":\"MaskComposite\",\"inputs\":{\"destination\":[\"b\",0],"                              \
+    "\"source\":[\"s\",0],\"x\":3,\"y\":2,"                                                                            \
+    "\"operation\":\"add\"}},"
 
 static void expect_rows(const tsr_image *image, const char *const *rows) {
     for (int y = 0; y < image->height; y++)
