@@ -35,7 +35,7 @@ static double mean_of(const tsr_latent *latent, int from, int to) {
 int main(void) {
     static const target dark = { -1.0f }, bright = { 2.0f };
     tsr_error err = TSR_ERROR_INIT;
-    tsr_denoiser denoiser = { sizeof denoiser, NULL, denoise, NULL, 1.0f };
+    tsr_denoiser denoiser = { .struct_size = sizeof denoiser, .denoise = denoise, .latent_scale = 1.0f };
     tsr_sigma_table *table = NULL;
     tsr_mask *right = NULL;
     tsr_latent *start = NULL, *result = NULL;

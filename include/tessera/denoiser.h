@@ -28,11 +28,20 @@ typedef struct tsr_denoise_call {
 typedef struct tsr_denoiser {
     size_t struct_size;
     void *user;
-    /* Writes every calls[i].denoised. All calls have the same shape; a good implementation evaluates calls of equal sigma
+    /* Writes every calls[i].denoised. All calls have the same shape (a crop of the canvas, perhaps); a good implementation evaluates calls of equal sigma
      * as one batch. Not owned by the library. */
     tsr_status (*denoise)(void *user, const int shape[4], const tsr_denoise_call *calls, int count, tsr_error *err);
     const tsr_sigma_table *table; /* borrowed; the model's sigmas */
     float latent_scale;           /* raw VAE units * latent_scale = model space; 0.18215 for SD1 */
+    /* The rest may stay 0. Sides in latent pixels: what it paints best (0: not known), and what sides should be multiples
+     * of (0: any); crops keep to both. */
+    int native_size;
+    int multiple;
+    /* One conditioning in which several prompts share the picture: weights[k] is [height, width] of the latent, all of them
+     * sum to 1 at every pixel. It serves calls of that size only and is released with uncouple. NULL: not available. */
+    tsr_status (*couple)(void *user, const void **out, const void *const *conds, const float *const *weights, int n,
+                         int height, int width, tsr_error *err);
+    void (*uncouple)(void *user, const void *cond);
 } tsr_denoiser;
 
 #ifdef __cplusplus

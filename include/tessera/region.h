@@ -34,9 +34,11 @@ typedef struct tsr_region {
     uint64_t variation_seed;
     float variation_strength; /* 0..1, 0 = the canvas noise */
     tsr_variation_method variation_method;
+    float start; /* keep: takes part in the steps between these two shares of the run; before and after, the base (or */
+    float end;   /* whoever else claims its pixels) goes on from the same canvas */
 } tsr_region;
 #define TSR_REGION_INIT                                                                                                \
-    { sizeof(tsr_region), 0, 0, { 0, 0, 0, 1.0f }, 0, 0, 1.0f, 0.0f, 1.0f, 0, 0.0f, TSR_VARIATION_LINEAR }
+    { sizeof(tsr_region), 0, 0, { 0, 0, 0, 1.0f }, 0, 0, 1.0f, 0.0f, 1.0f, 0, 0.0f, TSR_VARIATION_LINEAR, 0.0f, 1.0f }
 
 /* What is painted where no region is. */
 typedef struct tsr_region_base {
@@ -50,6 +52,20 @@ typedef struct tsr_region_base {
     { sizeof(tsr_region_base), { 0, 0, 0, 1.0f }, 0, 0, 1.0f }
 
 typedef enum tsr_history { TSR_HISTORY_KEEP = 0, TSR_HISTORY_RESTART = 1 } tsr_history;
+
+/* keep: how far regions share the network (docs/modes.md). */
+typedef enum tsr_sharing {
+    TSR_SHARING_AUTO = 0, /* crop where it is clearly cheaper and the picture is large for the model, else full */
+    TSR_SHARING_FULL,     /* every region over the whole canvas, in one batch */
+    TSR_SHARING_CROP,     /* every region on its own part of the canvas and some context */
+    TSR_SHARING_COUPLE /* one pass, where the prompts meet in cross-attention; one sampler, cfg and negative for all */
+} tsr_sharing;
+
+/* keep: who gets pixels that several regions claim. */
+typedef enum tsr_overlap_policy {
+    TSR_OVERLAP_BLEND = 0, /* all of them, by their claims */
+    TSR_OVERLAP_STACK      /* later regions cover earlier ones */
+} tsr_overlap_policy;
 
 /* Which node's options are read. keep honours both. */
 typedef enum tsr_system {
@@ -80,11 +96,15 @@ TSR_API int tsr_history_find(const char *name); /* "keep", "restart" */
 TSR_API int tsr_seed_2nd_mode_find(const char *name);
 TSR_API int tsr_recovery_mode_find(const char *name);
 TSR_API int tsr_variation_method_find(const char *name); /* "linear", "slerp" */
+TSR_API int tsr_sharing_find(const char *name);          /* "auto", "full", "crop", "couple" */
+TSR_API int tsr_overlap_policy_find(const char *name);   /* "blend", "stack" */
 /* Values to names; NULL out of range. */
 TSR_API const char *tsr_history_name(int history);
 TSR_API const char *tsr_seed_2nd_mode_name(int mode);
 TSR_API const char *tsr_recovery_mode_name(int mode);
 TSR_API const char *tsr_variation_method_name(int method);
+TSR_API const char *tsr_sharing_name(int sharing);
+TSR_API const char *tsr_overlap_policy_name(int policy);
 
 typedef struct tsr_regional_options {
     size_t struct_size;
@@ -111,12 +131,17 @@ typedef struct tsr_regional_options {
     tsr_recovery_mode recovery_mode;
     const char *recovery_sampler; /* NULL or "AUTO", or a sampler's name */
     float recovery_ratio;
+    /* keep only */
+    tsr_sharing sharing;
+    tsr_overlap_policy overlap_policy;
+    int crop_context; /* latent pixels around a crop's region, up to 4096; 0: an eighth of the model's own size */
 } tsr_regional_options;
 /* The nodes' defaults, but history keep and overlap 0. */
 #define TSR_REGIONAL_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
         sizeof(tsr_regional_options), TSR_SYSTEM_REGIONAL, TSR_HISTORY_KEEP, 20, 0, 0, 0, 0, 1.0, 0, 0,                \
-            TSR_SEED_2ND_IGNORE, 0, 10000, 1, 0, 1, TSR_RECOVERY_RATIO_BETWEEN, 0, 0.3f                                \
+            TSR_SEED_2ND_IGNORE, 0, 10000, 1, 0, 1, TSR_RECOVERY_RATIO_BETWEEN, 0, 0.3f, TSR_SHARING_AUTO,             \
+            TSR_OVERLAP_BLEND, 0                                                                                       \
     }
 
 typedef struct tsr_plan tsr_plan;
@@ -149,6 +174,14 @@ TSR_API int tsr_plan_count(const tsr_plan *plan);
 TSR_API tsr_plan_step tsr_plan_at(const tsr_plan *plan, int index); /* zeros out of range */
 TSR_API int tsr_plan_steps(const tsr_plan *plan);                   /* sampling steps of the run */
 TSR_API int64_t tsr_plan_evaluations(const tsr_plan *plan);
+/* How the plan shares the network: never AUTO. */
+TSR_API tsr_sharing tsr_plan_sharing(const tsr_plan *plan);
+/* What a way to share would cost here. Returns 0 when it is not available (always in restart). */
+typedef struct tsr_plan_cost {
+    int64_t evaluations;
+    double relative; /* network work by area, 1 = a plain run of the base */
+} tsr_plan_cost;
+TSR_API int tsr_plan_cost_of(const tsr_plan *plan, tsr_sharing sharing, tsr_plan_cost *out);
 /* What is legal but perhaps not meant ("no pixel is left for the base"); NULL out of range. The plan's memory. */
 TSR_API const char *tsr_plan_warning(const tsr_plan *plan, int index);
 /* A readable list, one line a step, equal steps folded; *out is released with tsr_free. */

@@ -13,6 +13,12 @@
 #define SD_BETA_END      0.012
 #define SD_TIMESTEPS     1000
 #define SD1_LATENT_SCALE 0.18215f
+#define LATENT_FACTOR    8
+
+/* SD1 has 320 channels and was trained at 512 pixels; the small models of the same layout at 128. */
+static int native_pixels(const tsr_engine *engine) {
+    return engine->checkpoint.unet_channels >= 256 ? 512 : 128;
+}
 
 static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     tsr__nn_options nn = { .threads = engine->threads };
@@ -27,6 +33,10 @@ static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *op
     engine->denoiser.denoise = tsr__engine_denoise;
     engine->denoiser.table = engine->table;
     engine->denoiser.latent_scale = SD1_LATENT_SCALE;
+    engine->denoiser.native_size = native_pixels(engine) / LATENT_FACTOR;
+    engine->denoiser.multiple = engine->denoiser.native_size >= 64 ? 8 : 4; /* SD1 halves three times, small ones two */
+    engine->denoiser.couple = tsr__conditioning_couple;
+    engine->denoiser.uncouple = tsr__conditioning_uncouple;
     return status;
 }
 
@@ -104,15 +114,14 @@ void tsr_engine_close(tsr_engine *engine) {
 }
 
 tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
-    /* SD1 has 320 channels and was trained at 512 pixels; the small models of the same layout at 128. */
     tsr_engine_info info = { .struct_size = sizeof info,
                              .model = engine->model,
                              .kind = "SD1",
                              .precision = tsr__nn_precision(engine->nn) == TSR__BF16 ? "bf16" : "f32",
                              .prediction = engine->prediction,
                              .latent_channels = (int)engine->checkpoint.vae_channels,
-                             .latent_factor = 8,
-                             .native_size = engine->checkpoint.unet_channels >= 256 ? 512 : 128 };
+                             .latent_factor = LATENT_FACTOR,
+                             .native_size = native_pixels(engine) };
     return info;
 }
 

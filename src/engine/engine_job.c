@@ -48,9 +48,13 @@ static tsr_status settle_seeds(tsr_scene *scene, tsr_error *err) {
         TSR_TRY(tsr_scene_set(scene, option->key, seed, err));
     }
     for (int i = 0; i < scene->region_count; i++) {
-        if (strcmp(tsr__region_text(scene, i, TSR__REG_VARIATION_SEED), "random") != 0) continue;
-        TSR_TRY(draw_seed(seed, sizeof seed, err));
-        TSR_TRY(tsr_scene_set_region(scene, i, "variation_seed", seed, err));
+        for (int k = 0; k < TSR__REG_COUNT; k++) {
+            const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_REGION, k);
+            const char *text = scene->regions[i].text[k];
+            if (option->kind != TSR_OPTION_SEED || !text || strcmp(text, "random") != 0) continue;
+            TSR_TRY(draw_seed(seed, sizeof seed, err));
+            TSR_TRY(tsr_scene_set_region(scene, i, option->key, seed, err));
+        }
     }
 done:
     return status;
@@ -221,6 +225,14 @@ static tsr_status make_region(tsr_region *out, tsr_engine *engine, const tsr__jo
     out->variation_strength = (float)tsr__region_number(scene, i, TSR__REG_VARIATION_STRENGTH);
     out->variation_method =
         (tsr_variation_method)tsr_variation_method_find(tsr__region_text(scene, i, TSR__REG_VARIATION_METHOD));
+    if (scene->regions[i].text[TSR__REG_SEED]) { /* a noise that is varied all the way */
+        out->variation_seed = tsr__region_seed(scene, i, TSR__REG_SEED);
+        out->variation_strength = 1.0f;
+    }
+    out->start = (float)tsr__region_number(scene, i, TSR__REG_START);
+    out->end = (float)tsr__region_number(scene, i, TSR__REG_END);
+    if (scene->regions[i].text[TSR__REG_DENOISE])
+        out->start = (float)(1.0 - tsr__region_number(scene, i, TSR__REG_DENOISE));
     return make_guide(&out->guide, engine, job, tsr__region_text(scene, i, TSR__REG_PROMPT),
                       tsr__region_text(scene, i, TSR__REG_NEGATIVE), tsr__region_number(scene, i, TSR__REG_CFG), err);
 }
@@ -237,6 +249,10 @@ static void make_options(tsr__job *job) {
     options->width = job->width;
     options->height = job->height;
     options->denoise = tsr__scene_number(scene, TSR__OPT_DENOISE);
+    options->sharing = (tsr_sharing)tsr_sharing_find(tsr__scene_text(scene, TSR__OPT_MODE));
+    options->overlap_policy =
+        (tsr_overlap_policy)tsr_overlap_policy_find(tsr__scene_text(scene, TSR__OPT_OVERLAP_POLICY));
+    options->crop_context = (tsr__scene_int(scene, TSR__OPT_CROP_CONTEXT) + 7) / 8;
     options->base_only_steps = tsr__scene_int(scene, TSR__OPT_BASE_ONLY_STEPS);
     options->seed_2nd = tsr__scene_seed(scene, TSR__OPT_SEED_2ND);
     options->seed_2nd_mode = (tsr_seed_2nd_mode)tsr_seed_2nd_mode_find(tsr__scene_text(scene, TSR__OPT_SEED_2ND_MODE));

@@ -19,6 +19,7 @@ typedef struct tsr__conditioning {
     float *values; /* [tokens, context width]; NULL: not encoded yet */
     int tokens;
     tsr__unet_context *context; /* NULL: not seen by the UNet yet */
+    int coupled;                /* made of several, by tsr__conditioning_couple; has a context only, is in no list */
     struct tsr__conditioning *next;
 } tsr__conditioning;
 
@@ -57,6 +58,10 @@ size_t tsr__engine_memory(const tsr_engine *engine);
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
                                  tsr_error *err);
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
+/* tsr_denoiser's couple and uncouple. */
+tsr_status tsr__conditioning_couple(void *user, const void **out, const void *const *conds, const float *const *weights,
+                                    int n, int height, int width, tsr_error *err);
+void tsr__conditioning_uncouple(void *user, const void *cond);
 void tsr__conditioning_free_all(tsr_engine *engine);
 
 /* --- engine_denoise.c --- */

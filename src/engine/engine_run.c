@@ -93,6 +93,8 @@ static tsr_status sample(tsr_latent **out, tsr__job *job, const tsr_run_hooks *h
     }
     TSR_TRY(new_plan(&plan, job, err));
     for (int i = 0; tsr_plan_warning(plan, i); i++) TSR_TRY(tsr__job_warn(job, tsr_plan_warning(plan, i), err));
+    if (job->options.history == TSR_HISTORY_KEEP)
+        TSR_TRY(tsr_scene_set(job->scene, "mode", tsr_sharing_name((int)tsr_plan_sharing(plan)), err));
     TSR_TRY(tsr_plan_run(out, plan, job->latent, hooks, err));
 done:
     tsr_plan_free(plan);

@@ -30,6 +30,7 @@ done:
 
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
     tsr_status status = TSR_OK;
+    if (cond->coupled) return TSR_OK;
     if (!cond->values) {
         TSR_TRY(tsr__engine_check_cancel(engine, err));
         TSR_TRY(tsr__engine_need_text(engine, err));
@@ -45,6 +46,38 @@ tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, t
     }
 done:
     return status;
+}
+
+tsr_status tsr__conditioning_couple(void *user, const void **out, const void *const *conds, const float *const *weights,
+                                    int n, int height, int width, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_engine *engine = user;
+    tsr__conditioning *made = NULL;
+    tsr__unet_context **contexts = NULL;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, contexts, n);
+    TSR_ALLOC_ZERO(err, made, 1);
+    made->coupled = 1;
+    for (int k = 0; k < n; k++) {
+        tsr__conditioning *part = (tsr__conditioning *)(uintptr_t)conds[k];
+        TSR_TRY(tsr__conditioning_need(engine, part, err));
+        contexts[k] = part->context;
+        if (k == 0) made->tokens = part->tokens;
+    }
+    TSR_TRY(tsr__unet_context_couple(&made->context, engine->unet, contexts, weights, n, height, width, err));
+    *out = made;
+    made = NULL;
+done:
+    free(contexts);
+    free(made);
+    return status;
+}
+
+void tsr__conditioning_uncouple(void *user, const void *cond) {
+    tsr__conditioning *coupled = (tsr__conditioning *)(uintptr_t)cond;
+    (void)user;
+    tsr__unet_context_free(coupled->context);
+    free(coupled);
 }
 
 void tsr__conditioning_free_all(tsr_engine *engine) {

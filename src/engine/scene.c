@@ -275,6 +275,13 @@ static tsr_status check_region(const tsr_scene *scene, int i, tsr_error *err) {
         return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: needs one of box, mask and color, has %d", label, places);
     if (text[TSR__REG_COLOR] && !scene->text[TSR__OPT_COLOR_IMAGE] && !scene->text[TSR__OPT_COLOR_IMAGE_DATA])
         return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: color needs color_image, the picture that has the colour", label);
+    if (text[TSR__REG_DENOISE] && text[TSR__REG_START])
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: denoise is another way to write start; give one of them", label);
+    if (text[TSR__REG_DENOISE] && tsr__region_number(scene, i, TSR__REG_DENOISE) <= 0)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: denoise is 0: it would never paint; give more, up to 1", label);
+    if (text[TSR__REG_SEED] && (text[TSR__REG_VARIATION_SEED] || text[TSR__REG_VARIATION_STRENGTH]))
+        return tsr__fail(err, TSR_BAD_ARGUMENT,
+                         "%s: seed gives the region its whole noise, variation_seed a part; give one of them", label);
     if (!text[TSR__REG_PROMPT]) return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: has no prompt", label);
     return TSR_OK;
 }

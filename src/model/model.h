@@ -34,6 +34,11 @@ int64_t tsr__unet_parameters(const tsr__unet *unet);
 typedef struct tsr__unet_context tsr__unet_context;
 tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const float *context, int tokens,
                                  tsr_error *err);
+/* Several texts that share a picture of h x w cells: every cross-attention gives sum_k weights[k] attention(text k), the
+ * weights averaged down to its own resolution. weights[k] is [h, w]; they should sum to 1 at each cell. The contexts must
+ * outlive it, and it serves pictures of that size only. */
+tsr_status tsr__unet_context_couple(tsr__unet_context **out, tsr__unet *unet, tsr__unet_context *const *contexts,
+                                    const float *const *weights, int n, int h, int w, tsr_error *err);
 void tsr__unet_context_free(tsr__unet_context *context);
 int tsr__unet_context_tokens(const tsr__unet_context *context);
 /* x [n, in_channels, h, w] (already scaled), one timestep and one context a sample (contexts of one call have the same number

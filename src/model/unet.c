@@ -72,7 +72,11 @@ int64_t tsr__unet_parameters(const tsr__unet *unet) {
 struct tsr__unet_context {
     tsr__nn *nn;
     int tokens, slots;
-    tsr__tensor *kv; /* [1, 1, tokens, 2c] a cross-attention */
+    tsr__tensor *kv; /* [1, 1, tokens, 2c] a cross-attention; of a coupled context: its first text's, borrowed */
+    int parts;       /* coupled: texts; else 0 */
+    int h, w, levels;
+    const tsr__tensor **part_kv; /* [parts] */
+    float **weights;             /* [levels * parts], at h x w and its halvings */
 };
 
 tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const float *rows, int tokens,
@@ -103,10 +107,60 @@ done:
     return status;
 }
 
+static int level_side(int side, int level) {
+    return (side + (1 << level) - 1) >> level; /* a convolution of stride 2 rounds up */
+}
+
+/* Averages of the 2 x 2 cells behind each cell of the next level; at odd ends of those that exist. */
+static void halve(float *out, const float *in, int h, int w) {
+    int half_h = (h + 1) / 2, half_w = (w + 1) / 2;
+    for (int y = 0; y < half_h; y++)
+        for (int x = 0; x < half_w; x++) {
+            int x1 = 2 * x + 1 < w ? 2 * x + 1 : 2 * x, y1 = 2 * y + 1 < h ? 2 * y + 1 : 2 * y;
+            const float *a = in + (size_t)(2 * y) * (size_t)w, *b = in + (size_t)y1 * (size_t)w;
+            out[(size_t)y * (size_t)half_w + (size_t)x] = 0.25f * ((a[2 * x] + a[x1]) + (b[2 * x] + b[x1]));
+        }
+}
+
+tsr_status tsr__unet_context_couple(tsr__unet_context **out, tsr__unet *unet, tsr__unet_context *const *contexts,
+                                    const float *const *weights, int n, int h, int w, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet_context *context = NULL;
+    *out = NULL;
+    if (n < 1 || h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "%d texts coupled on %d x %d cells", n, w, h);
+    TSR_ALLOC_ZERO(err, context, 1);
+    context->nn = unet->nn;
+    context->tokens = contexts[0]->tokens;
+    context->slots = contexts[0]->slots;
+    context->kv = contexts[0]->kv;
+    context->parts = n;
+    context->h = h;
+    context->w = w;
+    TSR_ALLOC_ZERO(err, context->part_kv, n);
+    TSR_ALLOC_ZERO(err, context->weights, (unet->halvings + 1) * n);
+    context->levels = unet->halvings + 1;
+    for (int i = 0; i < context->levels * n; i++) {
+        int level = i / n, high = level_side(h, level), wide = level_side(w, level);
+        TSR_ALLOC(err, context->weights[i], (size_t)high * (size_t)wide);
+        context->part_kv[i % n] = contexts[i % n]->kv;
+        if (level == 0) memcpy(context->weights[i], weights[i], (size_t)h * (size_t)w * sizeof(float));
+        else halve(context->weights[i], context->weights[i - n], level_side(h, level - 1), level_side(w, level - 1));
+    }
+    *out = context;
+    context = NULL;
+done:
+    tsr__unet_context_free(context);
+    return status;
+}
+
 void tsr__unet_context_free(tsr__unet_context *context) {
     if (!context) return;
-    for (int i = 0; i < context->slots; i++) tsr__nn_release(context->nn, &context->kv[i]);
-    free(context->kv);
+    for (int i = 0; i < context->slots && !context->parts; i++) tsr__nn_release(context->nn, &context->kv[i]);
+    if (!context->parts) free(context->kv);
+    for (int i = 0; i < context->levels * context->parts; i++) free(context->weights[i]);
+    free(context->part_kv);
+    free(context->weights);
     free(context);
 }
 
@@ -122,8 +176,10 @@ typedef struct run {
     int n;
     const tsr__tensor *kv; /* a slot each: [n, 1, tokens, 2c] */
     tsr__tensor *kv_owned; /* the samples' texts side by side; NULL for one sample */
-    float *adds;           /* [n, add_width]: the time's share of every residual block */
-    float *add;            /* [n, channels] of the block at hand */
+    tsr__unet_context *const *contexts;
+    tsr__shared_text *shared; /* [n], at the resolution at hand; NULL: nobody shares */
+    float *adds;              /* [n, add_width]: the time's share of every residual block */
+    float *add;               /* [n, channels] of the block at hand */
     tsr__tensor skips[TSR__UNET_MAX_BLOCKS];
     int depth;
 } run;
@@ -136,6 +192,9 @@ static tsr_status check_sizes(const tsr__unet *unet, int n, int h, int w, tsr__u
     for (int i = 0; i < n; i++) {
         if (contexts[i]->slots != unet->slots)
             return tsr__fail(err, TSR_BAD_ARGUMENT, "a text context made for another UNet");
+        if (contexts[i]->parts && (contexts[i]->h != h || contexts[i]->w != w))
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "texts coupled on %d x %d cells, the latent has %d x %d",
+                             contexts[i]->w, contexts[i]->h, w, h);
         if (contexts[i]->tokens != contexts[0]->tokens)
             return tsr__fail(err, TSR_BAD_ARGUMENT, "texts of %d and %d tokens in one batch: they must be equally long",
                              contexts[0]->tokens, contexts[i]->tokens);
@@ -147,6 +206,9 @@ static tsr_status check_sizes(const tsr__unet *unet, int n, int h, int w, tsr__u
 static tsr_status join_contexts(run *r, tsr__unet_context *const *contexts, tsr_error *err) {
     tsr_status status = TSR_OK;
     r->kv = contexts[0]->kv;
+    r->contexts = contexts;
+    for (int i = 0; i < r->n && !r->shared; i++)
+        if (contexts[i]->parts) TSR_ALLOC_ZERO(err, r->shared, r->n);
     if (r->n == 1) return TSR_OK;
     TSR_ALLOC_ZERO(err, r->kv_owned, r->unet->slots);
     for (int s = 0; s < r->unet->slots; s++) {
@@ -189,6 +251,22 @@ static const float *block_add(run *r, const tsr__unet_block *block) {
     return r->add;
 }
 
+/* The shared texts' weights at the size of x. */
+static const tsr__shared_text *shared_at(run *r, const tsr__tensor *x) {
+    for (int i = 0; r->shared && i < r->n; i++) {
+        const tsr__unet_context *context = r->contexts[i];
+        int level = 0;
+        if (!context->parts) continue;
+        while (level + 1 < context->levels &&
+               (level_side(context->h, level) > x->h || level_side(context->w, level) > x->w))
+            level++;
+        r->shared[i].parts = context->parts;
+        r->shared[i].kv = context->part_kv;
+        r->shared[i].weights = (const float *const *)(context->weights + (size_t)level * (size_t)context->parts);
+    }
+    return r->shared;
+}
+
 /* x is released when take says so. */
 static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, const tsr__unet_block *block,
                             tsr_error *err) {
@@ -200,7 +278,7 @@ static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, 
     if (block->has_transformer) {
         tsr__tensor res = y;
         memset(&y, 0, sizeof y);
-        TSR_TRY(tsr__transformer_run(r->nn, &y, &res, &block->transformer, r->kv, err));
+        TSR_TRY(tsr__transformer_run(r->nn, &y, &res, &block->transformer, r->kv, shared_at(r, &res), err));
     }
     if (block->up) { /* to the size of the skip it will stand beside */
         const tsr__tensor *skip = r->depth > 0 ? &r->skips[r->depth - 1] : NULL;
@@ -248,6 +326,7 @@ static void run_clear(run *r) {
     for (int i = 0; i < TSR__UNET_MAX_BLOCKS; i++) tsr__nn_release(r->nn, &r->skips[i]);
     for (int s = 0; r->kv_owned && s < r->unet->slots; s++) tsr__nn_release(r->nn, &r->kv_owned[s]);
     free(r->kv_owned);
+    free(r->shared);
     free(r->adds);
     free(r->add);
 }

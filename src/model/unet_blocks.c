@@ -134,8 +134,52 @@ done:
     return status;
 }
 
+/* Rows first .. first + rows of x as a tensor of their own; nothing to release. */
+static tsr__tensor rows_of(const tsr__tensor *x, size_t first, size_t rows) {
+    tsr__tensor view = *x;
+    view.data = (char *)x->data + first * (size_t)x->c * (x->dtype == TSR__BF16 ? 2 : 4);
+    view.n = view.h = 1;
+    view.w = (int)rows;
+    return view;
+}
+
+/* First and one past the last row with weight. */
+static void weighted_span(size_t span[2], const float *weights, size_t rows) {
+    span[0] = 0;
+    span[1] = rows;
+    while (span[0] < rows && weights[span[0]] == 0.0f) span[0]++;
+    while (span[1] > span[0] && weights[span[1] - 1] == 0.0f) span[1]--;
+}
+
+/* a holds the attention of sample `index` to its first text; makes it the weighted sum over all its texts. */
+static tsr_status share_text(tsr__nn *nn, tsr__tensor *a, const tsr__tensor *query, int index,
+                             const tsr__transformer *t, int slot, const tsr__shared_text *shared, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__tensor part = { 0 };
+    size_t rows = (size_t)query->w, first = (size_t)index * rows, span[2];
+    int c = t->channels;
+    if (shared->parts == 0) return TSR_OK;
+    tsr__tensor own = rows_of(a, first, rows);
+    TSR_TRY(tsr__nn_weigh_rows(nn, &own, NULL, shared->weights[0], err));
+    for (int p = 1; p < shared->parts; p++) {
+        const tsr__tensor *kv = &shared->kv[p][slot];
+        weighted_span(span, shared->weights[p], rows);
+        if (span[0] == span[1]) continue;
+        size_t count = span[1] - span[0];
+        tsr__tensor asks = rows_of(query, first + span[0], count), sum = rows_of(a, first + span[0], count);
+        tsr__token_view q = { &asks, (int)count, c, 0 }, k = { kv, kv->w, 2 * c, 0 }, v = { kv, kv->w, 2 * c, c };
+        TSR_TRY(tsr__nn_attention(nn, &part, q, k, v, 1, t->heads, c / t->heads, NULL, 0, err));
+        TSR_TRY(tsr__nn_weigh_rows(nn, &sum, &part, shared->weights[p] + span[0], err));
+        tsr__nn_release(nn, &part);
+    }
+done:
+    tsr__nn_release(nn, &part);
+    return status;
+}
+
 static tsr_status attend_text(tsr__nn *nn, tsr__tensor *x, const tsr__transformer *t,
-                              const tsr__transformer_layer *layer, const tsr__tensor *kv, tsr_error *err) {
+                              const tsr__transformer_layer *layer, const tsr__tensor *kv,
+                              const tsr__shared_text *shared, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__tensor y = { 0 }, query = { 0 }, a = { 0 };
     int c = t->channels;
@@ -144,6 +188,8 @@ static tsr_status attend_text(tsr__nn *nn, tsr__tensor *x, const tsr__transforme
     tsr__nn_release(nn, &y);
     tsr__token_view q = { &query, x->w, c, 0 }, k = { kv, kv->w, 2 * c, 0 }, v = { kv, kv->w, 2 * c, c };
     TSR_TRY(tsr__nn_attention(nn, &a, q, k, v, x->n, t->heads, c / t->heads, NULL, 0, err));
+    for (int i = 0; shared && i < x->n; i++)
+        TSR_TRY(share_text(nn, &a, &query, i, t, layer->context_slot, &shared[i], err));
     tsr__nn_release(nn, &query);
     TSR_TRY(add_projection(nn, x, &a, layer->cross_out, err));
 done:
@@ -151,15 +197,6 @@ done:
     tsr__nn_release(nn, &query);
     tsr__nn_release(nn, &a);
     return status;
-}
-
-/* Rows first .. first + rows of x as a tensor of their own; nothing to release. */
-static tsr__tensor rows_of(const tsr__tensor *x, size_t first, size_t rows) {
-    tsr__tensor view = *x;
-    view.data = (char *)x->data + first * (size_t)x->c * (x->dtype == TSR__BF16 ? 2 : 4);
-    view.n = view.h = 1;
-    view.w = (int)rows;
-    return view;
 }
 
 static tsr_status feed_rows(tsr__nn *nn, tsr__tensor *x, const tsr__transformer_layer *layer, tsr_error *err) {
@@ -194,7 +231,7 @@ static tsr_status feed_forward(tsr__nn *nn, tsr__tensor *x, const tsr__transform
 }
 
 tsr_status tsr__transformer_run(tsr__nn *nn, tsr__tensor *out, tsr__tensor *x, const tsr__transformer *t,
-                                const tsr__tensor *text_kv, tsr_error *err) {
+                                const tsr__tensor *text_kv, const tsr__shared_text *shared, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__tensor y = { 0 }, tokens = { 0 };
     int h = x->h, w = x->w;
@@ -208,7 +245,7 @@ tsr_status tsr__transformer_run(tsr__nn *nn, tsr__tensor *out, tsr__tensor *x, c
     for (int i = 0; i < t->depth; i++) {
         const tsr__transformer_layer *layer = &t->layers[i];
         TSR_TRY(attend_self(nn, &tokens, t, layer, err));
-        TSR_TRY(attend_text(nn, &tokens, t, layer, &text_kv[layer->context_slot], err));
+        TSR_TRY(attend_text(nn, &tokens, t, layer, &text_kv[layer->context_slot], shared, err));
         TSR_TRY(feed_forward(nn, &tokens, layer, err));
     }
     tokens.h = h;

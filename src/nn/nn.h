@@ -117,6 +117,9 @@ tsr_status tsr__nn_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *
 tsr_status tsr__nn_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b,
                           tsr_error *err); /* channels */
 tsr_status tsr__nn_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, tsr_error *err);
+/* Rows of c values, each with a weight of its own: inout = w inout (x NULL), or inout += w x. */
+tsr_status tsr__nn_weigh_rows(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights,
+                              tsr_error *err);
 tsr_status tsr__nn_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act, tsr_error *err);
 /* SD's timestep embedding: [cos(t f_i), sin(t f_i)], f_i = exp(-ln(10000) i / (dim / 2)); out is [n, 1, 1, dim], an activation
  * of the context's precision like every other. */

@@ -185,6 +185,18 @@ done:
     return status;
 }
 
+tsr_status tsr__nn_weigh_rows(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights,
+                              tsr_error *err) {
+    tsr_status status = TSR_OK;
+    TSR_TRY(check_type(nn, "weigh_rows", inout, err));
+    if (x) TSR_TRY(check_residual("weigh_rows", x, inout->n, inout->h, inout->w, inout->c, inout->dtype, err));
+    double start = tsr__profile_start(nn);
+    nn->backend->weigh_rows(nn, inout, x, weights);
+    tsr__profile_stop(nn, start, "weigh_rows", 0, "%dx%dx%dx%d", inout->n, inout->h, inout->w, inout->c);
+done:
+    return status;
+}
+
 tsr_status tsr__nn_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act, tsr_error *err) {
     tsr_status status = TSR_OK;
     TSR_TRY(check_type(nn, "activation", inout, err));

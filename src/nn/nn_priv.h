@@ -68,6 +68,7 @@ typedef struct tsr__nn_backend {
     void (*upsample2x)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
     void (*concat)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
     void (*add)(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
+    void (*weigh_rows)(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights);
     void (*activate)(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
     int (*is_finite)(tsr__nn *nn, const tsr__tensor *x);
     void (*from_nchw)(tsr__nn *nn, tsr__tensor *out, const float *nchw);
@@ -110,6 +111,7 @@ void tsr__cpu_geglu(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
 void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
+void tsr__cpu_weigh_rows(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights);
 void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
 int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x);

@@ -10,11 +10,13 @@
 
 /* One actor on the canvas. */
 typedef struct member {
-    tsr_solver *solver;   /* NULL before it starts */
-    const float *weights; /* [plane] */
+    tsr_solver *solver;  /* NULL before it starts */
+    int from, until;     /* canvas steps: it started at the first and is about to take the second */
+    float *weights;      /* [plane], shares in the step in hand; owned */
+    const float *claims; /* [plane] */
     float *denoised, *uncond;
     tsr__mask_rule rule;
-    int active;  /* takes part in the step in hand */
+    int active;  /* has a share of the step in hand */
     int waiting; /* for the network */
 } member;
 
@@ -26,8 +28,13 @@ struct tsr__canvas {
     float *x;      /* the canvas, model space */
     float *latent; /* the input in model space, for the noise-mask rule */
     float *noise;
-    float *blended; /* scratch */
-    float *solo;    /* dry: the weights of the small canvas, [actors, plane] */
+    float *blended;            /* scratch */
+    float *solo;               /* dry: the claims of the small canvas, [actors, plane] */
+    tsr_guide coupled;         /* couple: the base's, with one positive made of all */
+    const void *coupled_owned; /* that positive */
+    unsigned char *takes_part; /* regions, in the step in hand */
+    float **shares;            /* the members' weights and claims, for tsr__plan_share */
+    const float **claims;
     member *members;
     tsr__evaluator evaluator;
     tsr__request *requests;
@@ -35,7 +42,7 @@ struct tsr__canvas {
     float **inputs; /* of the blend in hand */
     int *shared;    /* members of the group whose input is settled */
     int *group;     /* members in the evaluation in hand */
-    int64_t counted;
+    tsr__work counted;
 };
 
 static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[4], tsr_error *err) {
@@ -59,10 +66,14 @@ static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[
     TSR_ALLOC_ZERO(err, c->group, n);
     TSR_ALLOC_ZERO(err, c->shared, n);
     TSR_ALLOC_ZERO(err, c->inputs, n);
+    TSR_ALLOC_ZERO(err, c->takes_part, n);
+    TSR_ALLOC_ZERO(err, c->shares, n);
+    TSR_ALLOC_ZERO(err, c->claims, n);
     for (int k = 0; k < n; k++) {
         TSR_ALLOC(err, c->members[k].denoised, c->count);
         TSR_ALLOC(err, c->members[k].uncond, c->count);
-        c->members[k].weights = plan->actors[k].weights;
+        TSR_ALLOC_ZERO(err, c->members[k].weights, c->plane);
+        c->members[k].claims = plan->actors[k].claims;
     }
     *out = c;
     c = NULL;
@@ -77,8 +88,10 @@ void tsr__canvas_free(tsr__canvas *c) {
         tsr_solver_free(c->members[k].solver);
         free(c->members[k].denoised);
         free(c->members[k].uncond);
+        free(c->members[k].weights);
         tsr__mask_rule_clear(&c->members[k].rule);
     }
+    if (c->coupled_owned) c->coupled.denoiser->uncouple(c->coupled.denoiser->user, c->coupled_owned);
     tsr__evaluator_clear(&c->evaluator);
     free(c->members);
     free(c->x);
@@ -91,7 +104,34 @@ void tsr__canvas_free(tsr__canvas *c) {
     free(c->group);
     free(c->shared);
     free(c->inputs);
+    free(c->takes_part);
+    free(c->shares);
+    free(c->claims);
     free(c);
+}
+
+/* One positive out of everybody's, each where its share is. */
+static tsr_status couple(tsr__canvas *c, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_plan *plan = c->plan;
+    const tsr_denoiser *denoiser = plan->actors[0].guide.denoiser;
+    const void **conds = NULL;
+    const float **weights = NULL;
+    int n = 0;
+    TSR_ALLOC_ZERO(err, conds, plan->n_actors);
+    TSR_ALLOC_ZERO(err, weights, plan->n_actors);
+    for (int k = 0; k < plan->n_actors; k++) {
+        if (!plan->actors[k].used) continue;
+        conds[n] = plan->actors[k].guide.positive;
+        weights[n++] = plan->actors[k].weights;
+    }
+    c->coupled = plan->actors[0].guide;
+    TSR_TRY(denoiser->couple(denoiser->user, &c->coupled_owned, conds, weights, n, c->shape[2], c->shape[3], err));
+    c->coupled.positive = c->coupled_owned;
+done:
+    free(conds);
+    free(weights);
+    return status;
 }
 
 tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_latent *latent, tsr__run *run,
@@ -110,6 +150,7 @@ tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_la
     for (int k = 0; latent->noise_mask && k < plan->n_actors; k++)
         TSR_TRY(tsr__mask_rule_init(&c->members[k].rule, latent->noise_mask, plan->shape, c->latent, c->noise,
                                     plan->actors[k].sampler, plan->actors[k].seed, err));
+    if (plan->sharing == TSR_SHARING_COUPLE) TSR_TRY(couple(c, err));
     *out = c;
     c = NULL;
 done:
@@ -117,10 +158,13 @@ done:
     return status;
 }
 
-/* 1 when two pixels belong to the same actors, whatever their shares. */
+/* 1 when two pixels are claimed by the same actors, in part or whole, and shared by the same. */
 static int same_actors(const tsr_plan *plan, size_t a, size_t b) {
-    for (int k = 0; k < plan->n_actors; k++)
-        if ((plan->actors[k].weights[a] > 0.0f) != (plan->actors[k].weights[b] > 0.0f)) return 0;
+    for (int k = 0; k < plan->n_actors; k++) {
+        const float *weights = plan->actors[k].weights, *claims = plan->actors[k].claims;
+        if ((weights[a] > 0.0f) != (weights[b] > 0.0f)) return 0;
+        if (k > 0 && ((claims[a] > 0.0f) != (claims[b] > 0.0f) || (claims[a] == 1.0f) != (claims[b] == 1.0f))) return 0;
+    }
     return 1;
 }
 
@@ -140,9 +184,9 @@ tsr_status tsr__canvas_new_dry(tsr__canvas **out, const tsr_plan *plan, tsr_erro
     int shape[4] = { 1, 1, 1, n };
     TSR_TRY(make(&c, plan, shape, err));
     TSR_ALLOC(err, c->solo, n * plan->n_actors);
-    for (int k = 0; k < plan->n_actors; k++) {
-        c->members[k].weights = c->solo + (size_t)k * (size_t)n;
-        for (int i = 0; i < n; i++) c->solo[k * n + i] = plan->actors[k].weights[kinds[i]];
+    for (int k = 1; k < plan->n_actors; k++) {
+        c->members[k].claims = c->solo + (size_t)k * (size_t)n;
+        for (int i = 0; i < n; i++) c->solo[k * n + i] = plan->actors[k].claims[kinds[i]];
     }
     for (int i = 0; i < n; i++) c->x[i] = plan->sigmas[0] * (0.3f + 0.7f / (float)(i + 1));
     *out = c;
@@ -154,19 +198,25 @@ done:
 }
 
 /* The Brownian tree spans the canvas sigmas for everybody, also for those who start later: equal intervals, equal
- * noise. */
-static tsr_status start(tsr__canvas *c, int k, tsr_error *err) {
+ * noise. Who starts at another step than planned (a base that gets pixels back) takes a stream of its own: its first
+ * draws are in the canvas already. */
+static tsr_status start(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__actor *actor = &c->plan->actors[k];
     tsr_solver_options options = TSR_SOLVER_OPTIONS_INIT;
     int last = c->plan->n_sigmas - 1;
     float low = c->plan->sigmas[last] > 0.0f ? c->plan->sigmas[last] : c->plan->sigmas[last - 1];
     options.seed = actor->seed;
+    if (i != actor->first && !(tsr_sampler_flags(tsr_sampler_find(actor->sampler)) & TSR_SAMPLER_BROWNIAN))
+        options.seed += (uint64_t)(c->plan->n_actors + i) * UINT64_C(0x9E3779B97F4A7C15);
     if (low < c->plan->sigmas[0]) {
         options.sigma_min = low;
         options.sigma_max = c->plan->sigmas[0];
     }
-    int from = actor->boundary[actor->first];
+    int from = actor->boundary[i];
+    tsr_solver_free(c->members[k].solver);
+    c->members[k].solver = NULL;
+    c->members[k].from = i;
     TSR_TRY(tsr_solver_new(&c->members[k].solver, actor->sampler, &options, err));
     TSR_TRY(tsr_solver_begin(c->members[k].solver, c->x, c->count, actor->sigmas + from, actor->n_sigmas - from, err));
 done:
@@ -178,7 +228,7 @@ static tsr_status pump(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
     member *m = &c->members[k];
     const tsr__actor *actor = &c->plan->actors[k];
-    int goal = actor->boundary[i + 1] - actor->boundary[actor->first];
+    int goal = actor->boundary[i + 1] - actor->boundary[m->from];
     m->waiting = 0;
     for (;;) {
         switch (tsr_solver_next(m->solver, err)) {
@@ -284,28 +334,37 @@ static void pretend(tsr__canvas *c, int k, float sigma) {
         m->denoised[i] = m->uncond[i] = (x[i] + (float)(k + 1) * 0.1f * sigma * sigma) / (1.0f + sigma * sigma);
 }
 
-static tsr_status evaluate(tsr__canvas *c, int n, float sigma, tsr_error *err) {
+/* couple: the common prompt, once the regions have started. */
+static const tsr_guide *guide_of(const tsr__canvas *c, int k, int i) {
+    int coupled = c->coupled_owned && k == 0 && i >= c->plan->actors[1].first;
+    return coupled ? &c->coupled : &c->plan->actors[k].guide;
+}
+
+static tsr_status evaluate(tsr__canvas *c, int step, int n, float sigma, tsr_error *err) {
     tsr_status status = TSR_OK;
     int calls = 0;
+    int64_t pixels = 0, whole = (int64_t)c->plan->shape[2] * c->plan->shape[3];
     TSR_TRY(share_canvas(c, n, sigma, err));
     for (int i = 0; i < n; i++) {
         int k = c->group[i];
         member *m = &c->members[k];
         tsr_solver_query query = tsr_solver_pending(m->solver);
-        tsr__request request = { &c->plan->actors[k].guide,
+        tsr__request request = { guide_of(c, k, step),
                                  same_input(c, i, query.x),
                                  sigma,
                                  rule_of(c, k),
                                  k,
                                  m->denoised,
-                                 query.wants_uncond ? m->uncond : NULL };
+                                 query.wants_uncond ? m->uncond : NULL,
+                                 c->plan->actors[k].crop };
         c->requests[i] = request;
     }
     if (c->run) {
         TSR_TRY(tsr__evaluate(&c->evaluator, c->requests, n, c->run, err));
     } else {
-        TSR_TRY(tsr__evaluate_count(&calls, &c->evaluator, c->requests, n, err));
-        c->counted += calls;
+        TSR_TRY(tsr__evaluate_count(&calls, &pixels, whole, &c->evaluator, c->requests, n, err));
+        c->counted.evaluations += calls;
+        c->counted.pixels += pixels;
     }
     for (int i = 0; i < n; i++) {
         if (!c->run) pretend(c, c->group[i], sigma);
@@ -358,25 +417,42 @@ done:
     return status;
 }
 
-tsr_status tsr__canvas_step(tsr__canvas *c, int i, int64_t *evaluations_out, tsr_error *err) {
+/* Who takes part in step i, and with which shares. */
+static void choose_members(tsr__canvas *c, int i) {
+    const tsr_plan *plan = c->plan;
+    const unsigned char *active = plan->active + (size_t)i * (size_t)plan->n_actors;
+    int same = i > 0, couples = plan->sharing == TSR_SHARING_COUPLE;
+    for (int k = 0; k < plan->n_actors; k++) {
+        unsigned char now = i >= plan->actors[k].first && i < plan->actors[k].last;
+        same &= now == c->takes_part[k];
+        c->takes_part[k] = now;
+        c->shares[k] = c->members[k].weights;
+        c->claims[k] = c->members[k].claims;
+        c->members[k].active = couples ? k == 0 : active[k];
+    }
+    if (!same) tsr__plan_share(plan, c->shares, c->claims, c->takes_part, c->plane);
+}
+
+tsr_status tsr__canvas_step(tsr__canvas *c, int i, tsr__work *work_out, tsr_error *err) {
     tsr_status status = TSR_OK;
     float sigma;
-    int n, regions_first = c->plan->n_actors > 1 ? c->plan->actors[1].first : 0;
-    c->counted = 0;
+    int n;
+    memset(&c->counted, 0, sizeof c->counted);
+    choose_members(c, i);
     for (int k = 0; k < c->plan->n_actors; k++) {
-        const tsr__actor *actor = &c->plan->actors[k];
-        c->members[k].active = i < regions_first ? k == 0 : actor->used;
-        if (!c->members[k].active) continue;
-        if (!c->members[k].solver) TSR_TRY(start(c, k, err));
+        member *m = &c->members[k];
+        if (!m->active) continue;
+        if (!m->solver || m->until != i) TSR_TRY(start(c, k, i, err));
+        m->until = i + 1;
         TSR_TRY(pump(c, k, i, err));
     }
     while ((n = gather(c, &sigma)) > 0) {
-        TSR_TRY(evaluate(c, n, sigma, err));
+        TSR_TRY(evaluate(c, i, n, sigma, err));
         for (int j = 0; j < n; j++) TSR_TRY(pump(c, c->group[j], i, err));
     }
     TSR_TRY(join(c, i, err));
     TSR_TRY(report(c, i, err));
-    if (evaluations_out) *evaluations_out = c->counted;
+    if (work_out) *work_out = c->counted;
 done:
     return status;
 }

@@ -16,8 +16,13 @@ tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_la
 tsr_status tsr__canvas_new_dry(tsr__canvas **out, const tsr_plan *plan, tsr_error *err);
 void tsr__canvas_free(tsr__canvas *canvas);
 
-/* All actors go from canvas sigma i to i + 1. evaluations_out: NULL, or how many a dry canvas counted. */
-tsr_status tsr__canvas_step(tsr__canvas *canvas, int i, int64_t *evaluations_out, tsr_error *err);
+/* What a step asks of networks: evaluations, and the latent pixels of one picture that they cover together. */
+typedef struct tsr__work {
+    int64_t evaluations, pixels;
+} tsr__work;
+
+/* All actors go from canvas sigma i to i + 1. work_out: NULL, or what a dry canvas counted. */
+tsr_status tsr__canvas_step(tsr__canvas *canvas, int i, tsr__work *work_out, tsr_error *err);
 
 /* The canvas in raw VAE units. out: the latent's count. */
 void tsr__canvas_result(const tsr__canvas *canvas, float *out);

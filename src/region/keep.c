@@ -75,6 +75,25 @@ static void set_seed(tsr_plan *plan, int k) {
     actor->seed += (uint64_t)stream * UINT64_C(0x9E3779B97F4A7C15);
 }
 
+/* The steps in which a region takes part: its shares of the run, and not the base's own first ones. */
+static tsr_status set_window(tsr_plan *plan, int k, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__actor *actor = &plan->actors[k];
+    int base_only = plan->options.system == TSR_SYSTEM_REGIONAL ? plan->options.base_only_steps : 0;
+    actor->last = plan->steps;
+    if (k == 0) goto done;
+    actor->first = (int)floor((double)actor->start * (double)plan->steps + 0.5);
+    actor->last = (int)floor((double)actor->end * (double)plan->steps + 0.5);
+    if (actor->last <= actor->first)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT,
+                 "%s: from %g to %g of the run holds none of its %d steps; widen it, or take "
+                 "more steps",
+                 actor->label, (double)actor->start, (double)actor->end, plan->steps);
+    if (actor->first < base_only) actor->first = base_only < plan->steps ? base_only : plan->steps;
+done:
+    return status;
+}
+
 static tsr_status set_actor(tsr_plan *plan, int k, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__actor *actor = &plan->actors[k];
@@ -83,9 +102,7 @@ static tsr_status set_actor(tsr_plan *plan, int k, tsr_error *err) {
     int n_own = 0;
     if (k > 0 && strcmp(actor->scheduler, base->scheduler) != 0) TSR_TRY(own_sigmas(&own, &n_own, plan, actor, err));
     TSR_TRY(merge_sigmas(actor, plan, own, n_own, err));
-    if (k > 0 && plan->options.system == TSR_SYSTEM_REGIONAL)
-        actor->first =
-            plan->options.base_only_steps < plan->n_sigmas - 1 ? plan->options.base_only_steps : plan->n_sigmas - 1;
+    TSR_TRY(set_window(plan, k, err));
     set_seed(plan, k);
     if (actor->sigma_factor != 1.0)
         TSR_TRY(tsr__plan_warn(plan, err, "%s: sigma_factor has no meaning in history keep", actor->label));
@@ -111,12 +128,26 @@ done:
     return status;
 }
 
+/* 1 when the base is the only one to take part in a step. */
+static int base_alone(const tsr_plan *plan, int i) {
+    const unsigned char *active = plan->active + (size_t)i * (size_t)plan->n_actors;
+    for (int k = 1; k < plan->n_actors; k++)
+        if (active[k]) return 0;
+    return 1;
+}
+
+/* 1 when no region has started yet. */
+static int before_regions(const tsr_plan *plan, int i) {
+    for (int k = 1; k < plan->n_actors; k++)
+        if (i >= plan->actors[k].first) return 0;
+    return plan->n_actors > 1;
+}
+
 /* The list of steps; a dry run tells what each costs, and finds samplers that cannot keep step. */
 static tsr_status list_steps(tsr_plan *plan, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__canvas *dry = NULL;
     tsr__op noise = { 0 }, finish = { 0 };
-    int regions_first = plan->n_actors > 1 ? plan->actors[1].first : 0;
     noise.shown.kind = TSR_PLAN_NOISE;
     noise.shown.region = noise.shown.step = -1;
     noise.shown.sigma_from = noise.shown.sigma_to = plan->sigmas[0];
@@ -125,15 +156,17 @@ static tsr_status list_steps(tsr_plan *plan, tsr_error *err) {
     TSR_TRY(tsr__canvas_new_dry(&dry, plan, err));
     for (int i = 0; i + 1 < plan->n_sigmas; i++) {
         tsr__op step = { 0 };
-        int alone = i < regions_first || plan->n_actors == 1;
+        int alone = base_alone(plan, i);
+        tsr__work work;
         step.shown.kind = TSR_PLAN_LOCKSTEP;
-        step.shown.phase = i < regions_first ? TSR_PHASE_BASE_ONLY : TSR_PHASE_SAMPLE;
+        step.shown.phase = before_regions(plan, i) ? TSR_PHASE_BASE_ONLY : TSR_PHASE_SAMPLE;
         step.shown.region = alone ? 0 : -1;
         step.shown.step = i;
         step.shown.sigma_from = plan->sigmas[i];
         step.shown.sigma_to = plan->sigmas[i + 1];
         step.shown.sampler = alone ? plan->actors[0].sampler : NULL;
-        TSR_TRY(tsr__canvas_step(dry, i, &step.shown.evaluations, err));
+        TSR_TRY(tsr__canvas_step(dry, i, &work, err));
+        step.shown.evaluations = work.evaluations;
         TSR_TRY(tsr__plan_add(plan, &step, err));
     }
     finish.shown.kind = TSR_PLAN_FINISH;
@@ -153,7 +186,9 @@ tsr_status tsr__plan_keep(tsr_plan *plan, tsr_error *err) {
     plan->steps = plan->n_sigmas - 1;
     TSR_TRY(tsr__plan_set_weights(plan, err));
     for (int k = 0; k < plan->n_actors; k++) TSR_TRY(set_actor(plan, k, err));
+    TSR_TRY(tsr__plan_set_active(plan, err));
     TSR_TRY(warn_ignored(plan, err));
+    TSR_TRY(tsr__plan_set_sharing(plan, err));
     TSR_TRY(list_steps(plan, err));
 done:
     return status;

@@ -55,6 +55,7 @@ static void clear_actor(tsr__actor *actor) {
     free(actor->scheduler);
     tsr_mask_free(actor->mask);
     tsr_mask_free(actor->grown);
+    free(actor->claims);
     free(actor->weights);
     free(actor->sigmas);
     free(actor->boundary);
@@ -70,6 +71,8 @@ void tsr_plan_free(tsr_plan *plan) {
     free(plan->warnings);
     tsr_mask_free(plan->inverse);
     tsr_free(plan->sigmas);
+    free(plan->active);
+    free(plan->no_couple);
     free(plan);
 }
 
@@ -117,7 +120,7 @@ static tsr_status set_base(tsr_plan *plan, const tsr_region_base *base, tsr_erro
     tsr__actor *actor = &plan->actors[0];
     actor->guide = base->guide;
     actor->sigma_factor = (double)base->sigma_factor;
-    actor->strength = 1.0f;
+    actor->strength = actor->end = 1.0f;
     TSR_TRY(copy_text(&actor->label, "base", err));
     TSR_TRY(copy_text(&actor->sampler, base->sampler ? base->sampler : "euler", err));
     TSR_TRY(copy_text(&actor->scheduler, base->scheduler ? base->scheduler : "normal", err));
@@ -136,6 +139,8 @@ static tsr_status set_region(tsr_plan *plan, int k, const tsr_region *region, ts
     actor->variation_seed = region->variation_seed;
     actor->variation_strength = region->variation_strength;
     actor->variation_method = region->variation_method;
+    actor->start = region->start;
+    actor->end = region->end;
     actor->label = region->name ? tsr__format("region %d (%s)", k, region->name) : tsr__format("region %d", k);
     if (!actor->label) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory for a name");
     if (region->struct_size != sizeof *region)
@@ -155,6 +160,12 @@ static tsr_status set_region(tsr_plan *plan, int k, const tsr_region *region, ts
     if (!(region->sigma_factor >= 0.0f && region->sigma_factor <= 10.0f))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: sigma_factor is %g; give 0 to 10", actor->label,
                  (double)region->sigma_factor);
+    if (!(region->start >= 0.0f && region->start < region->end && region->end <= 1.0f))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: from %g to %g of the run; give 0 to 1, the end after the start",
+                 actor->label, (double)region->start, (double)region->end);
+    if (plan->options.history == TSR_HISTORY_RESTART && (region->start > 0.0f || region->end < 1.0f))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: history restart has no steps of a region's own; take history keep",
+                 actor->label);
     TSR_TRY(copy_mask(actor, plan, region->mask, err));
 done:
     return status;
@@ -181,6 +192,14 @@ static tsr_status check_options(tsr_regional_options *o, const int shape[4], tsr
     if (!tsr_history_name((int)o->history) || !tsr_recovery_mode_name((int)o->recovery_mode))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "history %d or recovery_mode %d is not in its enum", (int)o->history,
                          (int)o->recovery_mode);
+    if (!tsr_sharing_name((int)o->sharing) || !tsr_overlap_policy_name((int)o->overlap_policy))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "sharing %d or overlap_policy %d is not in its enum", (int)o->sharing,
+                         (int)o->overlap_policy);
+    if (o->crop_context < 0 || o->crop_context > 4096)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "crop_context is %d; give 0 to 4096 latent pixels", o->crop_context);
+    if (o->history == TSR_HISTORY_RESTART && (o->sharing > TSR_SHARING_FULL || o->overlap_policy != TSR_OVERLAP_BLEND))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "mode %s, overlap policy %s: history restart has neither; take keep",
+                         tsr_sharing_name((int)o->sharing), tsr_overlap_policy_name((int)o->overlap_policy));
     if (o->width == 0) o->width = 8 * shape[3];
     if (o->height == 0) o->height = 8 * shape[2];
     if (o->width < shape[3] || o->height < shape[2])
@@ -243,6 +262,17 @@ int tsr_plan_steps(const tsr_plan *plan) {
 }
 int64_t tsr_plan_evaluations(const tsr_plan *plan) {
     return plan->evaluations;
+}
+
+tsr_sharing tsr_plan_sharing(const tsr_plan *plan) {
+    return plan->sharing ? plan->sharing : TSR_SHARING_FULL;
+}
+
+int tsr_plan_cost_of(const tsr_plan *plan, tsr_sharing sharing, tsr_plan_cost *out) {
+    tsr_plan_cost none = { 0, 0.0 };
+    int known = sharing > TSR_SHARING_AUTO && sharing <= TSR_SHARING_COUPLE;
+    *out = known ? plan->costs[sharing] : none;
+    return out->evaluations > 0;
 }
 
 tsr_plan_step tsr_plan_at(const tsr_plan *plan, int index) {

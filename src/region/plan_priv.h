@@ -2,6 +2,7 @@
 #ifndef TSR_PLAN_PRIV_H
 #define TSR_PLAN_PRIV_H
 
+#include "sample/evaluate.h"
 #include "tessera/region.h"
 
 /* The base (index 0) or a region, with everything a run needs. Strings and memory are the plan's. */
@@ -16,14 +17,18 @@ typedef struct tsr__actor {
     uint64_t variation_seed;
     float variation_strength;
     tsr_variation_method variation_method;
-    tsr_mask *mask; /* picture resolution; NULL for the base */
+    float start, end; /* keep: shares of the run */
+    tsr_mask *mask;   /* picture resolution; NULL for the base */
 
     tsr_mask *grown; /* restart: the Impact Pack's region mask */
 
     /* keep */
-    float *weights; /* [h, w] of the latent: how much of each pixel is this actor's */
-    int used;       /* some weight is above 0 */
+    float *claims;  /* [h, w] of the latent: how much of each pixel it would take; NULL for the base */
+    float *weights; /* [h, w]: its share of each pixel when everybody takes part */
+    int used;       /* is active in some step */
     int first;      /* canvas step at which it starts */
+    int last;       /* canvas step before which it ends */
+    tsr__crop crop; /* what its network sees */
     float *sigmas;  /* the canvas sigmas and this actor's own between them */
     int n_sigmas;
     int *boundary; /* [n canvas sigmas]: index of each canvas sigma in `sigmas` */
@@ -59,6 +64,11 @@ struct tsr_plan {
     tsr_mask *inverse; /* restart: 1 where no region is */
     float *sigmas;     /* keep: the canvas sigmas */
     int n_sigmas;
+    unsigned char *active; /* keep: [steps, n_actors], who takes part in which step */
+    tsr_sharing sharing;   /* the one that runs */
+    int crops_base;        /* no step has the base alone in a place it does not own */
+    tsr_plan_cost costs[TSR_SHARING_COUPLE + 1];
+    char *no_couple; /* why couple is not available; NULL: it is */
 };
 
 tsr_status tsr__plan_add(tsr_plan *plan, const tsr__op *op, tsr_error *err);
@@ -72,8 +82,17 @@ tsr_status tsr__plan_warn(tsr_plan *plan, tsr_error *err, const char *format, ..
 tsr_status tsr__plan_restart(tsr_plan *plan, tsr_error *err);
 tsr_status tsr__plan_keep(tsr_plan *plan, tsr_error *err);
 
-/* keep: every actor's weights from masks, feather, strength and overlap. */
+/* keep: every actor's claims and weights from masks, feather, strength and overlap. */
 tsr_status tsr__plan_set_weights(tsr_plan *plan, tsr_error *err);
+/* Shares of `count` pixels from claims (claims[0] is not read), those of the actors that take part. */
+void tsr__plan_share(const tsr_plan *plan, float *const *shares, const float *const *claims,
+                     const unsigned char *takes_part, size_t count);
+/* Fills plan->active from the actors' first and last steps, and `used`. */
+tsr_status tsr__plan_set_active(tsr_plan *plan, tsr_error *err);
+/* Settles plan->sharing and the costs of each way; says why a way that was asked for is not available. */
+tsr_status tsr__plan_set_sharing(tsr_plan *plan, tsr_error *err);
+/* Plans every actor's crop for plan->sharing. */
+void tsr__plan_set_crops(tsr_plan *plan);
 
 /* Noise with the regions' variations. out: [n, c, h, w].
  * restart: the Impact Pack's rule, region by region. keep: mixed by the weights so that the variance stays 1. */

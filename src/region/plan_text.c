@@ -66,13 +66,31 @@ static void add_actors(text *t, const tsr_plan *plan) {
         const tsr__actor *a = &plan->actors[k];
         add(t, "  %-20s %-20s %-14s cfg %-5.3g paints %.1f %%", a->label, a->sampler, a->scheduler,
             (double)a->guide.cfg, share_of(plan, k));
-        if (keep && !a->used && (k > 0 || plan->actors[plan->n_actors - 1].first == 0)) add(t, ", not evaluated");
+        if (keep && !a->used) add(t, ", not evaluated");
+        if (keep && k > 0 && a->used && (a->start > 0.0f || a->end < 1.0f))
+            add(t, ", takes part in steps %d-%d", a->first + 1, a->last);
+        if (keep && a->crop.width)
+            add(t, ", its network sees %dx%d at %d,%d", a->crop.width, a->crop.height, a->crop.x, a->crop.y);
         if (keep && a->n_sigmas != plan->n_sigmas)
             add(t, ", %d steps of its own between the canvas steps", a->n_sigmas - plan->n_sigmas);
         if (a->variation_strength > 0.0f)
             add(t, ", noise varied %.2g %s seed %llu", (double)a->variation_strength,
                 tsr_variation_method_name((int)a->variation_method), (unsigned long long)a->variation_seed);
         add(t, "\n");
+    }
+}
+
+/* The way to share that runs, and what each would cost. */
+static void add_sharing(text *t, const tsr_plan *plan) {
+    tsr_plan_cost cost;
+    if (plan->options.history != TSR_HISTORY_KEEP || plan->n_actors == 1) return;
+    add(t, "  mode %s%s\n", tsr_sharing_name((int)plan->sharing),
+        plan->options.sharing == TSR_SHARING_AUTO ? " (chosen; see docs/modes.md)" : "");
+    for (int sharing = TSR_SHARING_FULL; sharing <= TSR_SHARING_COUPLE; sharing++) {
+        if (tsr_plan_cost_of(plan, (tsr_sharing)sharing, &cost))
+            add(t, "    %-7s %6lld evaluations, %.2f times the work of a plain run\n", tsr_sharing_name(sharing),
+                (long long)cost.evaluations, cost.relative);
+        else add(t, "    %-7s not available: %s\n", tsr_sharing_name(sharing), plan->no_couple);
     }
 }
 
@@ -154,6 +172,7 @@ tsr_status tsr_plan_text(char **out, const tsr_plan *plan, tsr_error *err) {
     text t = { 0 };
     *out = NULL;
     add_actors(&t, plan);
+    add_sharing(&t, plan);
     for (int i = 0; i < plan->n_ops;) {
         int n = group_end(plan, i) - i, last = i;
         while (plan->ops[i].shown.step >= 0 && last + 2 * n <= plan->n_ops && same_group(plan, i, last + n, n))

@@ -8,6 +8,8 @@ static const char *const seed_modes[] = { "ignore",    "fixed",     "seed+seed_2
                                           "increment", "decrement", "randomize" };
 static const char *const recovery_modes[] = { "DISABLE", "ratio additional", "ratio between" };
 static const char *const methods[] = { "linear", "slerp" };
+static const char *const sharings[] = { "auto", "full", "crop", "couple" };
+static const char *const policies[] = { "blend", "stack" };
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 
@@ -44,4 +46,16 @@ const char *tsr_recovery_mode_name(int mode) {
 }
 const char *tsr_variation_method_name(int method) {
     return at(methods, COUNT(methods), method);
+}
+int tsr_sharing_find(const char *name) {
+    return find(sharings, COUNT(sharings), name);
+}
+int tsr_overlap_policy_find(const char *name) {
+    return find(policies, COUNT(policies), name);
+}
+const char *tsr_sharing_name(int sharing) {
+    return at(sharings, COUNT(sharings), sharing);
+}
+const char *tsr_overlap_policy_name(int policy) {
+    return at(policies, COUNT(policies), policy);
 }

@@ -75,15 +75,14 @@ static tsr_status claim(tsr_plan *plan, tsr__actor *actor, tsr_error *err) {
     TSR_TRY(tsr_mask_copy(&mask, actor->mask, err));
     if (actor->feather_px > 0.0f) TSR_TRY(tsr_mask_feather(mask, actor->feather_px, err));
     TSR_TRY(soften_border(mask, plan->options.overlap, err));
-    average(actor->weights, plan->shape[2], plan->shape[3], mask);
+    average(actor->claims, plan->shape[2], plan->shape[3], mask);
     for (size_t p = 0; p < plane; p++) {
-        float w = actor->weights[p];
+        float w = actor->claims[p];
         w = w > 1.0f - SNAP ? 1.0f : w < SNAP ? 0.0f : w;
-        actor->weights[p] = w * actor->strength;
-        if (actor->weights[p] > top) top = actor->weights[p];
+        actor->claims[p] = w * actor->strength;
+        if (actor->claims[p] > top) top = actor->claims[p];
     }
-    actor->used = top > 0.0f;
-    if (!actor->used)
+    if (top <= 0.0f)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: %s; %s", actor->label,
                  actor->strength > 0.0f ? "its mask covers no pixel of the picture" : "its strength is 0",
                  actor->strength > 0.0f ? "paint where the region shall be"
@@ -96,34 +95,129 @@ done:
     return status;
 }
 
-/* Overlapping regions share; the base gets the rest. */
-static void settle(tsr_plan *plan, size_t pixel) {
+/* Overlapping regions share a pixel by their claims; the base gets the rest. */
+static void blend_pixel(float *const *shares, int n, size_t pixel) {
     double sum = 0.0;
-    for (int k = 1; k < plan->n_actors; k++) sum += (double)plan->actors[k].weights[pixel];
-    for (int k = 1; k < plan->n_actors; k++) {
-        float *w = &plan->actors[k].weights[pixel];
+    for (int k = 1; k < n; k++) sum += (double)shares[k][pixel];
+    for (int k = 1; k < n; k++) {
+        float *w = &shares[k][pixel];
         if (sum > 1.0 - (double)SNAP && *w != 1.0f) *w = (float)((double)*w / sum);
         if (sum > 1.0 + (double)SNAP && *w == 1.0f) *w = (float)(1.0 / sum);
     }
-    plan->actors[0].weights[pixel] = sum > 1.0 - (double)SNAP ? 0.0f : (float)(1.0 - sum);
+    shares[0][pixel] = sum > 1.0 - (double)SNAP ? 0.0f : (float)(1.0 - sum);
+}
+
+/* Later regions cover earlier ones as paint does: each takes its claim of what the later ones leave. */
+static void stack_pixel(float *const *shares, int n, size_t pixel) {
+    double rest = 1.0;
+    for (int k = n - 1; k > 0; k--) {
+        double claimed = (double)shares[k][pixel];
+        float share = (float)(claimed * rest);
+        shares[k][pixel] = share < SNAP ? 0.0f : share;
+        rest *= 1.0 - claimed;
+    }
+    shares[0][pixel] = rest < (double)SNAP ? 0.0f : (float)rest;
+}
+
+void tsr__plan_share(const tsr_plan *plan, float *const *shares, const float *const *claims,
+                     const unsigned char *takes_part, size_t count) {
+    int n = plan->n_actors;
+    for (int k = 1; k < n; k++) {
+        if (takes_part[k]) memcpy(shares[k], claims[k], count * sizeof(float));
+        else memset(shares[k], 0, count * sizeof(float));
+    }
+    for (size_t p = 0; p < count; p++) {
+        if (plan->options.overlap_policy == TSR_OVERLAP_STACK) stack_pixel(shares, n, p);
+        else blend_pixel(shares, n, p);
+    }
+}
+
+static int any_above_zero(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (values[i] > 0.0f) return 1;
+    return 0;
 }
 
 tsr_status tsr__plan_set_weights(tsr_plan *plan, tsr_error *err) {
     tsr_status status = TSR_OK;
     size_t plane = (size_t)plan->shape[2] * (size_t)plan->shape[3];
-    for (int k = 0; k < plan->n_actors; k++) {
-        TSR_ALLOC_ZERO(err, plan->actors[k].weights, plane);
-        if (k > 0) TSR_TRY(claim(plan, &plan->actors[k], err));
+    int n = plan->n_actors;
+    float **shares = NULL;
+    const float **claims = NULL;
+    unsigned char *everybody = NULL;
+    TSR_ALLOC_ZERO(err, shares, n);
+    TSR_ALLOC_ZERO(err, claims, n);
+    TSR_ALLOC(err, everybody, n);
+    memset(everybody, 1, (size_t)n);
+    for (int k = 0; k < n; k++) {
+        tsr__actor *actor = &plan->actors[k];
+        TSR_ALLOC_ZERO(err, actor->weights, plane);
+        if (k > 0) TSR_ALLOC_ZERO(err, actor->claims, plane);
+        if (k > 0) TSR_TRY(claim(plan, actor, err));
+        shares[k] = actor->weights;
+        claims[k] = actor->claims;
     }
-    for (size_t p = 0; p < plane; p++) {
-        settle(plan, p);
-        if (plan->actors[0].weights[p] > 0.0f) plan->actors[0].used = 1;
-    }
-    if (!plan->actors[0].used && plan->n_actors > 1)
+    tsr__plan_share(plan, shares, claims, everybody, plane);
+    if (n > 1 && !any_above_zero(plan->actors[0].weights, plane))
         TSR_TRY(tsr__plan_warn(plan, err, "the regions cover the whole picture: the base prompt paints nothing%s",
                                plan->options.system == TSR_SYSTEM_REGIONAL && plan->options.base_only_steps > 0
                                    ? " after its own first steps"
                                    : ""));
+    for (int k = 1; k < n; k++)
+        if (!any_above_zero(plan->actors[k].weights, plane))
+            TSR_TRY(tsr__plan_warn(plan, err, "%s lies wholly under later regions", plan->actors[k].label));
 done:
+    free(shares);
+    free(claims);
+    free(everybody);
+    return status;
+}
+
+/* Who of those that take part in step i has a share of some pixel. */
+static void set_step(tsr_plan *plan, int i, float *const *shares, const float *const *claims,
+                     unsigned char *takes_part) {
+    size_t plane = (size_t)plan->shape[2] * (size_t)plan->shape[3];
+    int n = plan->n_actors, same = i > 0;
+    unsigned char *active = plan->active + (size_t)i * (size_t)n;
+    for (int k = 1; k < n; k++) {
+        unsigned char now = i >= plan->actors[k].first && i < plan->actors[k].last;
+        same &= now == takes_part[k];
+        takes_part[k] = now;
+    }
+    if (same) {
+        memcpy(active, active - n, (size_t)n);
+        return;
+    }
+    tsr__plan_share(plan, shares, claims, takes_part, plane);
+    for (int k = 0; k < n; k++) active[k] = (unsigned char)any_above_zero(shares[k], plane);
+}
+
+tsr_status tsr__plan_set_active(tsr_plan *plan, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int n = plan->n_actors;
+    size_t plane = (size_t)plan->shape[2] * (size_t)plan->shape[3];
+    float **shares = NULL, *room = NULL;
+    const float **claims = NULL;
+    unsigned char *takes_part = NULL;
+    TSR_ALLOC_ZERO(err, plan->active, plan->steps * n);
+    TSR_ALLOC(err, room, plane * (size_t)n);
+    TSR_ALLOC_ZERO(err, shares, n);
+    TSR_ALLOC_ZERO(err, claims, n);
+    TSR_ALLOC_ZERO(err, takes_part, n);
+    plan->crops_base = 1;
+    for (int k = 0; k < n; k++) {
+        shares[k] = room + (size_t)k * plane;
+        claims[k] = plan->actors[k].claims;
+    }
+    for (int i = 0; i < plan->steps; i++) {
+        set_step(plan, i, shares, claims, takes_part);
+        for (int k = 0; k < n; k++) plan->actors[k].used |= plan->active[(size_t)i * (size_t)n + (size_t)k];
+        for (int k = 1; k < n; k++) plan->crops_base &= takes_part[k];
+    }
+done:
+    free(room);
+    free(shares);
+    free(claims);
+    free(takes_part);
     return status;
 }

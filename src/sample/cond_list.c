@@ -340,4 +340,8 @@ void tsr__cond_denoiser_init(tsr__cond_denoiser *out, const tsr_denoiser *networ
     out->denoiser.struct_size = sizeof out->denoiser;
     out->denoiser.user = out;
     out->denoiser.denoise = denoise_lists;
+    /* A list's areas and masks are places on the whole canvas. */
+    out->denoiser.native_size = 0;
+    out->denoiser.couple = NULL;
+    out->denoiser.uncouple = NULL;
 }

@@ -21,17 +21,26 @@ typedef struct network_call {
     float sigma;
     const void *cond;
     const tsr__inpaint *inpaint;
-    float *out; /* owned */
+    tsr__crop crop;
+    float *cropped; /* owned: the crop of `input`; NULL before the first */
+    float *out;     /* owned */
 } network_call;
+
+static size_t count_of(const int shape[4]) {
+    return (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
+}
 
 void tsr__evaluator_init(tsr__evaluator *evaluator, const int shape[4]) {
     memset(evaluator, 0, sizeof *evaluator);
     memcpy(evaluator->shape, shape, sizeof evaluator->shape);
-    evaluator->count = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
+    evaluator->count = count_of(shape);
 }
 
 void tsr__evaluator_clear(tsr__evaluator *evaluator) {
-    for (int i = 0; i < evaluator->cap_calls; i++) free(evaluator->calls[i].out);
+    for (int i = 0; i < evaluator->cap_calls; i++) {
+        free(evaluator->calls[i].cropped);
+        free(evaluator->calls[i].out);
+    }
     for (int i = 0; i < evaluator->cap_masked; i++) free(evaluator->masked[i].values);
     free(evaluator->calls);
     free(evaluator->masked);
@@ -64,13 +73,18 @@ done:
     return status;
 }
 
+static int same_crop(const tsr__crop *a, const tsr__crop *b) {
+    return a->x == b->x && a->y == b->y && a->width == b->width && a->height == b->height;
+}
+
 /* Index of the network call for one side of a request, made if it is new. */
 static int find_call(tsr__evaluator *evaluator, const tsr__request *request, const void *cond) {
     network_call *call;
     for (int i = 0; i < evaluator->n_calls; i++) {
         call = &evaluator->calls[i];
         if (call->denoiser == request->guide->denoiser && call->x == request->x && call->cond == cond &&
-            call->sigma == request->sigma && call->inpaint == request->inpaint)
+            call->sigma == request->sigma && call->inpaint == request->inpaint &&
+            same_crop(&call->crop, &request->crop))
             return i;
     }
     call = &evaluator->calls[evaluator->n_calls];
@@ -79,6 +93,7 @@ static int find_call(tsr__evaluator *evaluator, const tsr__request *request, con
     call->sigma = request->sigma;
     call->cond = cond;
     call->inpaint = request->inpaint;
+    call->crop = request->crop;
     return evaluator->n_calls++;
 }
 
@@ -103,11 +118,17 @@ done:
     return status;
 }
 
-tsr_status tsr__evaluate_count(int *out, tsr__evaluator *evaluator, tsr__request *requests, int n, tsr_error *err) {
+tsr_status tsr__evaluate_count(int *out, int64_t *pixels, int64_t whole, tsr__evaluator *evaluator,
+                               tsr__request *requests, int n, tsr_error *err) {
     tsr_status status = TSR_OK;
     *out = 0;
     TSR_TRY(collect(evaluator, requests, n, err));
     *out = evaluator->n_calls;
+    if (pixels) *pixels = 0;
+    for (int i = 0; pixels && i < evaluator->n_calls; i++) {
+        const tsr__crop *crop = &evaluator->calls[i].crop;
+        *pixels += crop->width ? (int64_t)crop->width * crop->height : whole;
+    }
 done:
     return status;
 }
@@ -140,12 +161,32 @@ done:
     return status;
 }
 
+/* The shape that the network sees. */
+static void shape_of(int shape[4], const tsr__evaluator *evaluator, const tsr__crop *crop) {
+    memcpy(shape, evaluator->shape, sizeof evaluator->shape);
+    if (!crop->width) return;
+    shape[2] = crop->height;
+    shape[3] = crop->width;
+}
+
+/* Rows of the crop between a canvas and a buffer of the crop's own size: out of the canvas, or into it. */
+static void copy_crop(const tsr__evaluator *evaluator, const tsr__crop *crop, const float *from, float *to, int into) {
+    size_t width = (size_t)evaluator->shape[3], planes = (size_t)evaluator->shape[0] * (size_t)evaluator->shape[1];
+    for (size_t p = 0; p < planes; p++)
+        for (size_t y = 0; y < (size_t)crop->height; y++) {
+            size_t at = (p * (size_t)evaluator->shape[2] + (size_t)crop->y + y) * width + (size_t)crop->x;
+            size_t own = (p * (size_t)crop->height + y) * (size_t)crop->width;
+            memcpy(to + (into ? at : own), from + (into ? own : at), (size_t)crop->width * sizeof *to);
+        }
+}
+
 static tsr_status check_finite(const tsr__evaluator *evaluator, int index, const tsr__run *run, tsr_error *err) {
     const network_call *call = &evaluator->calls[index];
     char where[96];
-    int region = 0, negative = 0, has_nan = 0;
-    size_t bad = 0;
-    for (size_t i = 0; i < evaluator->count; i++) {
+    int region = 0, negative = 0, has_nan = 0, shape[4];
+    shape_of(shape, evaluator, &call->crop);
+    size_t bad = 0, count = count_of(shape);
+    for (size_t i = 0; i < count; i++) {
         if (!isfinite(call->out[i])) bad++;
         has_nan |= isnan(call->out[i]);
     }
@@ -160,46 +201,83 @@ static tsr_status check_finite(const tsr__evaluator *evaluator, int index, const
         err, TSR_NOT_FINITE,
         "%s: the network returned %s for the %s prompt (%zu of %zu values); use a lower cfg, f32 precision "
         "or another checkpoint",
-        where, has_nan ? "NaN" : "infinity", negative ? "negative" : "positive", bad, evaluator->count);
+        where, has_nan ? "NaN" : "infinity", negative ? "negative" : "positive", bad, count);
 }
 
-/* One call of one denoiser with everything that is asked of it. */
-static tsr_status call_denoiser(tsr__evaluator *evaluator, const tsr_denoiser *denoiser, tsr__run *run,
-                                tsr_error *err) {
+/* Calls that one denoise() takes: one network, one size. */
+static int goes_with(const network_call *a, const network_call *b) {
+    return a->denoiser == b->denoiser && a->crop.width == b->crop.width && a->crop.height == b->crop.height;
+}
+
+static tsr_status set_input(tsr__evaluator *evaluator, network_call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
-    int n = 0;
-    float sigma = 0.0f;
-    for (int i = 0; i < evaluator->n_calls; i++) {
-        network_call *call = &evaluator->calls[i];
-        if (call->denoiser != denoiser) continue;
-        if (!call->out) TSR_ALLOC(err, call->out, evaluator->count);
-        if (call->inpaint) TSR_TRY(mask_input(evaluator, call, err));
-        tsr_denoise_call asked = { call->input, call->sigma, call->cond, call->out };
-        evaluator->batch[n++] = asked;
-        sigma = call->sigma;
+    if (!call->out) TSR_ALLOC(err, call->out, evaluator->count);
+    if (call->inpaint) TSR_TRY(mask_input(evaluator, call, err));
+    if (call->crop.width) {
+        if (!call->cropped) TSR_ALLOC(err, call->cropped, evaluator->count);
+        copy_crop(evaluator, &call->crop, call->input, call->cropped, 0);
+        call->input = call->cropped;
     }
-    TSR_TRY(tsr__run_notify(run, TSR_PROGRESS_EVALUATE, sigma, err));
-    TSR_TRY(denoiser->denoise(denoiser->user, evaluator->shape, evaluator->batch, n, err));
-    run->evaluations_done += n;
-    for (int i = 0; i < evaluator->n_calls; i++)
-        if (evaluator->calls[i].denoiser == denoiser) TSR_TRY(check_finite(evaluator, i, run, err));
 done:
     return status;
 }
 
+/* One call of one denoiser with everything of one size that is asked of it. */
+static tsr_status call_denoiser(tsr__evaluator *evaluator, const network_call *like, tsr__run *run, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_denoiser *denoiser = like->denoiser;
+    int n = 0, shape[4];
+    shape_of(shape, evaluator, &like->crop);
+    for (int i = 0; i < evaluator->n_calls; i++) {
+        network_call *call = &evaluator->calls[i];
+        if (!goes_with(call, like)) continue;
+        TSR_TRY(set_input(evaluator, call, err));
+        tsr_denoise_call asked = { call->input, call->sigma, call->cond, call->out };
+        evaluator->batch[n++] = asked;
+    }
+    TSR_TRY(tsr__run_notify(run, TSR_PROGRESS_EVALUATE, like->sigma, err));
+    TSR_TRY(denoiser->denoise(denoiser->user, shape, evaluator->batch, n, err));
+    run->evaluations_done += n;
+    for (int i = 0; i < evaluator->n_calls; i++)
+        if (goes_with(&evaluator->calls[i], like)) TSR_TRY(check_finite(evaluator, i, run, err));
+done:
+    return status;
+}
+
+/* cfg over `count` values; negative NULL: the positive alone. */
+static void guide_values(float *out, const float *positive, const float *negative, float cfg, size_t count) {
+    if (!negative) memcpy(out, positive, count * sizeof *out);
+    for (size_t i = 0; negative && i < count; i++) out[i] = negative[i] + (positive[i] - negative[i]) * cfg;
+}
+
+/* The guided crop is made in the positive call's input buffer, which nobody reads any more. */
+static void combine_crop(const tsr__evaluator *evaluator, const tsr__request *request, network_call *call,
+                         const float *negative) {
+    int shape[4];
+    shape_of(shape, evaluator, &call->crop);
+    guide_values(call->cropped, call->out, tsr__guide_is_plain(request->guide) ? NULL : negative, request->guide->cfg,
+                 count_of(shape));
+    memcpy(request->denoised, request->x, evaluator->count * sizeof(float));
+    copy_crop(evaluator, &call->crop, call->cropped, request->denoised, 1);
+    if (!request->uncond || !negative) return;
+    memcpy(request->uncond, request->x, evaluator->count * sizeof(float));
+    copy_crop(evaluator, &call->crop, negative, request->uncond, 1);
+}
+
 static void combine(const tsr__evaluator *evaluator, int index) {
     const tsr__request *request = &evaluator->requests[index];
-    const float *positive = evaluator->calls[evaluator->sides[2 * index]].out;
+    network_call *positive = &evaluator->calls[evaluator->sides[2 * index]];
     int other = evaluator->sides[2 * index + 1];
     const float *negative = other < 0 ? NULL : evaluator->calls[other].out;
     const tsr__inpaint *inpaint = request->inpaint;
     size_t plane = (size_t)evaluator->shape[2] * (size_t)evaluator->shape[3];
-    float cfg = request->guide->cfg;
-    if (negative && !tsr__guide_is_plain(request->guide))
-        for (size_t i = 0; i < evaluator->count; i++)
-            request->denoised[i] = negative[i] + (positive[i] - negative[i]) * cfg;
-    else memcpy(request->denoised, positive, evaluator->count * sizeof(float));
-    if (request->uncond && negative) memcpy(request->uncond, negative, evaluator->count * sizeof(float));
+    if (positive->crop.width) {
+        combine_crop(evaluator, request, positive, negative);
+    } else {
+        guide_values(request->denoised, positive->out, tsr__guide_is_plain(request->guide) ? NULL : negative,
+                     request->guide->cfg, evaluator->count);
+        if (request->uncond && negative) memcpy(request->uncond, negative, evaluator->count * sizeof(float));
+    }
     if (!inpaint) return;
     for (size_t i = 0; i < evaluator->count; i++) {
         float weight = inpaint->mask[i % plane];
@@ -212,10 +290,9 @@ tsr_status tsr__evaluate(tsr__evaluator *evaluator, tsr__request *requests, int 
     TSR_TRY(collect(evaluator, requests, n, err));
     evaluator->n_masked = 0;
     for (int i = 0; i < evaluator->n_calls; i++) {
-        const tsr_denoiser *denoiser = evaluator->calls[i].denoiser;
         int seen = 0;
-        for (int j = 0; j < i && !seen; j++) seen = evaluator->calls[j].denoiser == denoiser;
-        if (!seen) TSR_TRY(call_denoiser(evaluator, denoiser, run, err));
+        for (int j = 0; j < i && !seen; j++) seen = goes_with(&evaluator->calls[j], &evaluator->calls[i]);
+        if (!seen) TSR_TRY(call_denoiser(evaluator, &evaluator->calls[i], run, err));
     }
     for (int i = 0; i < n; i++) combine(evaluator, i);
 done:

@@ -1,6 +1,6 @@
 /* sample/evaluate.h - guided predictions for several requests with as few network calls as possible.
  *
- * Owns the grouping: one denoise() call a denoiser, equal (x, sigma, conditioning) once. Must not know solvers, regions
+ * Owns the grouping: one denoise() call a denoiser and crop size, equal (x, sigma, conditioning, crop) once. Must not know solvers, regions
  * or schedules. x and conditionings are compared by pointer: who wants to share gives the same pointer. */
 #ifndef TSR_EVALUATE_H
 #define TSR_EVALUATE_H
@@ -15,6 +15,11 @@ typedef struct tsr__inpaint {
     const float *noise;  /* [n, c, h, w] */
 } tsr__inpaint;
 
+/* A part of the canvas, in latent pixels; all 0: the whole. */
+typedef struct tsr__crop {
+    int x, y, width, height;
+} tsr__crop;
+
 typedef struct tsr__request {
     const tsr_guide *guide;
     const float *x; /* [n, c, h, w] */
@@ -22,7 +27,8 @@ typedef struct tsr__request {
     const tsr__inpaint *inpaint; /* NULL: none */
     int region;                  /* for messages */
     float *denoised;
-    float *uncond; /* NULL, or also wants the negative's prediction (cfg++) */
+    float *uncond;  /* NULL, or also wants the negative's prediction (cfg++) */
+    tsr__crop crop; /* what the network sees; outside it, denoised and uncond are x */
 } tsr__request;
 
 /* Zero-initialise; release with _clear. Buffers are kept between calls. */
@@ -46,8 +52,10 @@ void tsr__evaluator_clear(tsr__evaluator *evaluator);
 /* 1 when a guide's negative is left out: cfg is 1. */
 int tsr__guide_is_plain(const tsr_guide *guide);
 
-/* How many network evaluations tsr__evaluate would make. */
-tsr_status tsr__evaluate_count(int *out, tsr__evaluator *evaluator, tsr__request *requests, int n, tsr_error *err);
+/* How many network evaluations tsr__evaluate would make, and (pixels may be NULL) of how many latent pixels together;
+ * an evaluation of the whole has `whole` pixels. */
+tsr_status tsr__evaluate_count(int *out, int64_t *pixels, int64_t whole, tsr__evaluator *evaluator,
+                               tsr__request *requests, int n, tsr_error *err);
 
 /* Fills every request's denoised (and uncond). Tells run's hooks before each network call, adds to its evaluations.
  * Errors: NOT_FINITE, CANCELLED, and whatever the denoiser says. */

@@ -137,7 +137,8 @@ static tsr_status answer(sampling *s, const tsr_guide *guide, tsr__run *run, tsr
                              s->rule.mask ? &s->rule.inpaint : NULL,
                              run->region,
                              s->denoised,
-                             query.wants_uncond ? s->uncond : NULL };
+                             query.wants_uncond ? s->uncond : NULL,
+                             { 0, 0, 0, 0 } };
     set_step(run, query.step);
     TSR_TRY(tsr__evaluate(&s->evaluator, &request, 1, run, err));
     TSR_TRY(tsr_solver_supply(s->solver, s->denoised, request.uncond, err));

@@ -26,6 +26,8 @@ typedef struct gaussian {
     tsr_sigma_table *table;
     int calls;       /* of denoise() */
     int evaluations; /* latents */
+    int64_t pixels;  /* latent pixels of one picture, of all evaluations */
+    int shape[4];    /* of the newest call */
     int nan_at;      /* the evaluation that returns NaN, from 1; 0: none */
 } gaussian;
 
@@ -35,6 +37,8 @@ static tsr_status gaussian_denoise(void *user, const int shape[4], const tsr_den
     size_t n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
     (void)err;
     g->calls++;
+    memcpy(g->shape, shape, sizeof g->shape);
+    g->pixels += (int64_t)count * shape[2] * shape[3];
     for (int k = 0; k < count; k++) {
         const gaussian_cond *cond = calls[k].cond;
         float v = cond->sd * cond->sd, s = calls[k].sigma * calls[k].sigma;

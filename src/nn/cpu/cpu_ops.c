@@ -119,6 +119,16 @@ void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x) {
         kernels->add(element(inout, t * CHUNK), element(x, t * CHUNK), task_size(t, CHUNK, count));
 }
 
+void tsr__cpu_weigh_rows(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights) {
+    const tsr__kernels *kernels = kernels_of(nn, inout);
+    size_t rows = tsr__tensor_rows(inout), c = (size_t)inout->c, each = rows_per_task(inout->c);
+    size_t tasks = tasks_of(rows, each);
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
+    for (size_t t = 0; t < tasks; t++)
+        for (size_t row = t * each; row < t * each + task_size(t, each, rows); row++)
+            kernels->weigh(element(inout, row * c), x ? element(x, row * c) : NULL, weights[row], c);
+}
+
 void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK), size = tsr__type_size(x->dtype);
 #pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)

@@ -33,6 +33,8 @@ typedef struct tsr__kernels {
     void (*layer_norm)(void *out, const void *x, size_t rows, int c, float eps, const float *gamma, const float *beta);
     void (*geglu)(void *out, const void *x, size_t rows, int c); /* x rows have 2c */
     void (*add)(void *inout, const void *x, size_t count);
+    /* inout = weight inout (x NULL), or inout += weight x */
+    void (*weigh)(void *inout, const void *x, float weight, size_t count);
     void (*silu)(void *inout, size_t count);
     void (*gelu)(void *inout, size_t count);
     void (*quick_gelu)(void *inout, size_t count);

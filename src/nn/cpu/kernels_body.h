@@ -88,6 +88,16 @@ static void add(void *inout, const void *x, size_t count) {
                 e_store_n(a + i, e_load_n(a + i, n) + e_load_n(b + i, n), n));
 }
 
+static void weigh(void *inout, const void *x, float weight, size_t count) {
+    elem *a = inout;
+    const elem *b = x;
+    vf w = v_set(weight);
+    if (x)
+        EACH_VECTOR(count, e_store(a + i, v_fma(e_load(b + i), w, e_load(a + i))),
+                    e_store_n(a + i, v_fma(e_load_n(b + i, n), w, e_load_n(a + i, n)), n));
+    else EACH_VECTOR(count, e_store(a + i, e_load(a + i) * w), e_store_n(a + i, e_load_n(a + i, n) * w, n));
+}
+
 static void silu(void *inout, size_t count) {
     elem *a = inout;
     EACH_VECTOR(count, e_store(a + i, v_swish(e_load(a + i), 1.0f)),
@@ -228,6 +238,7 @@ const tsr__kernels KERNELS = {
     .layer_norm = layer_norm,
     .geglu = geglu,
     .add = add,
+    .weigh = weigh,
     .silu = silu,
     .gelu = gelu,
     .quick_gelu = quick_gelu,

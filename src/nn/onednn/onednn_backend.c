@@ -212,6 +212,7 @@ const tsr__nn_backend tsr__nn_onednn = {
     .upsample2x = tsr__cpu_upsample2x,
     .concat = tsr__cpu_concat,
     .add = tsr__cpu_add,
+    .weigh_rows = tsr__cpu_weigh_rows,
     .activate = tsr__cpu_activate,
     .is_finite = tsr__cpu_is_finite,
     .from_nchw = tsr__cpu_from_nchw,

@@ -109,6 +109,69 @@ static void engine_run__a_batch_starts_with_the_single_picture(void **state) {
     tsr_scene_free(scene);
 }
 
+/* The prompts meet in cross-attention; where one region is everywhere, nothing but its prompt is left. */
+static void engine_run__couple_with_one_region_everywhere_is_a_plain_run(void **state) {
+    tsr_scene *plain = small_scene(), *coupled = small_scene();
+    tsr_result *one = NULL, *same = NULL, *halves = NULL;
+    (void)state;
+    OK(tsr_scene_set(plain, "prompt", "a cat face on grass field", &err));
+    OK(tsr_scene_set(coupled, "mode", "couple", &err));
+    OK(tsr_scene_parse_region(coupled, "box=0:0:100%:100%,prompt=a cat face on grass field", NULL, &err));
+    OK(tsr_engine_run(&one, engine, plain, NULL, &err));
+    OK(tsr_engine_run(&same, engine, coupled, NULL, &err));
+    assert_memory_equal(one->latent->values, same->latent->values, tsr_latent_count(one->latent) * sizeof(float));
+    OK(tsr_scene_set_region(coupled, 0, "box", "0:0:50%:100%", &err));
+    OK(tsr_engine_run(&halves, engine, coupled, NULL, &err));
+    assert_true(max_abs_diff(one->latent->values, halves->latent->values, tsr_latent_count(one->latent)) > 0.01);
+    assert_string_equal(tsr_scene_get(halves->scene, "mode"), "couple");
+    tsr_result_free(one);
+    tsr_result_free(same);
+    tsr_result_free(halves);
+    tsr_scene_free(plain);
+    tsr_scene_free(coupled);
+}
+
+/* The same prompt for base and region: whatever the shares, their sum is the plain run, up to rounding. */
+static void engine_run__couple_of_equal_prompts_is_a_plain_run(void **state) {
+    tsr_scene *plain = small_scene(), *coupled = small_scene();
+    tsr_result *one = NULL, *same = NULL;
+    (void)state;
+    OK(tsr_scene_set(coupled, "mode", "couple", &err));
+    OK(tsr_scene_set(coupled, "overlap", "24", &err));
+    OK(tsr_scene_parse_region(coupled, "box=8:8:32:40,prompt=grass field,strength=0.7", NULL, &err));
+    OK(tsr_engine_run(&one, engine, plain, NULL, &err));
+    OK(tsr_engine_run(&same, engine, coupled, NULL, &err));
+    assert_true(max_abs_diff(one->latent->values, same->latent->values, tsr_latent_count(one->latent)) < 1e-3);
+    tsr_result_free(one);
+    tsr_result_free(same);
+    tsr_scene_free(plain);
+    tsr_scene_free(coupled);
+}
+
+static void engine_run__region_keys_reach_the_plan(void **state) {
+    tsr_scene *scene = small_scene();
+    char *text = NULL;
+    tsr_error said = TSR_ERROR_INIT;
+    (void)state;
+    OK(tsr_scene_set(scene, "steps", "10", &err));
+    OK(tsr_scene_set(scene, "mode", "crop", &err));
+    OK(tsr_scene_set(scene, "width", "256", &err));
+    OK(tsr_scene_parse_region(scene, "box=0:0:64:64,prompt=a cat face,denoise=0.6,end=0.9,seed=5", NULL, &err));
+    OK(tsr_engine_plan(&text, engine, scene, &err));
+    assert_non_null(strstr(text, "takes part in steps 5-9"));
+    assert_non_null(strstr(text, "its network sees 16x8 at 0,0"));
+    assert_non_null(strstr(text, "noise varied 1 linear seed 5"));
+    tsr_free(text);
+    OK(tsr_scene_set_region(scene, 0, "start", "0.1", &err));
+    assert_int_equal(tsr_engine_plan(&text, engine, scene, &said), TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(said.message, "denoise is another way"));
+    OK(tsr_scene_set_region(scene, 0, "start", NULL, &err));
+    OK(tsr_scene_set(scene, "mode", "couple", &err));
+    assert_int_equal(tsr_engine_plan(&text, engine, scene, &said), TSR_UNSUPPORTED);
+    assert_non_null(strstr(said.message, "of its own"));
+    tsr_scene_free(scene);
+}
+
 static void engine_run__decodes_what_it_encodes(void **state) {
     tsr_image *image = NULL, *again = NULL;
     tsr_latent *latent = NULL;
@@ -217,6 +280,9 @@ int main(void) {
         cmocka_unit_test(engine_run__tells_progress_and_previews),
         cmocka_unit_test(engine_run__stops_when_told),
         cmocka_unit_test(engine_run__a_batch_starts_with_the_single_picture),
+        cmocka_unit_test(engine_run__couple_with_one_region_everywhere_is_a_plain_run),
+        cmocka_unit_test(engine_run__couple_of_equal_prompts_is_a_plain_run),
+        cmocka_unit_test(engine_run__region_keys_reach_the_plan),
         cmocka_unit_test(engine_run__decodes_what_it_encodes),
         cmocka_unit_test(engine_run__by_hand_equals_a_run),
         cmocka_unit_test(engine_run__memory_limit_changes_no_number),

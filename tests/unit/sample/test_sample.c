@@ -40,7 +40,9 @@ static tsr_status linear_denoise(void *user, const int shape[4], const tsr_denoi
 static void linear_init(linear *l) {
     memset(l, 0, sizeof *l);
     assert_int_equal(tsr_sigma_table_new(&l->table, 0.00085, 0.012, 1000, NULL), TSR_OK);
-    l->denoiser = (tsr_denoiser){ sizeof l->denoiser, l, linear_denoise, l->table, 0.5f };
+    l->denoiser = (tsr_denoiser){
+        .struct_size = sizeof l->denoiser, .user = l, .denoise = linear_denoise, .table = l->table, .latent_scale = 0.5f
+    };
 }
 
 static void linear_clear(linear *l) {
@@ -72,11 +74,12 @@ static void evaluate__shares_and_combines(void **state) {
     tsr__request requests[4];
     tsr__evaluator evaluator;
     tsr__run run;
-    for (int k = 0; k < 4; k++) requests[k] = (tsr__request){ &guides[k], x, 2.0f, NULL, k, out[k], NULL };
+    for (int k = 0; k < 4; k++)
+        requests[k] = (tsr__request){ &guides[k], x, 2.0f, NULL, k, out[k], NULL, { 0, 0, 0, 0 } };
     requests[3].uncond = uncond;
     tsr__evaluator_init(&evaluator, shape);
     tsr__run_init(&run, NULL, shape, 1.0f);
-    assert_int_equal(tsr__evaluate_count(&n, &evaluator, requests, 4, NULL), TSR_OK);
+    assert_int_equal(tsr__evaluate_count(&n, NULL, 0, &evaluator, requests, 4, NULL), TSR_OK);
     assert_int_equal(n, 4); /* a: one, two; b: one, and two for the uncond */
     assert_int_equal(tsr__evaluate(&evaluator, requests, 4, &run, NULL), TSR_OK);
     assert_int_equal(a.calls, 1);
@@ -114,7 +117,7 @@ static void evaluate__applies_the_noise_mask(void **state) {
     }
     tsr_guide guide = { &a.denoiser, one, two, 1.0f };
     tsr__inpaint rule = { mask, latent, noise };
-    tsr__request request = { &guide, x, 2.0f, &rule, 0, out, NULL };
+    tsr__request request = { &guide, x, 2.0f, &rule, 0, out, NULL, { 0, 0, 0, 0 } };
     tsr__evaluator_init(&evaluator, shape);
     tsr__run_init(&run, NULL, shape, 1.0f);
     assert_int_equal(tsr__evaluate(&evaluator, &request, 1, &run, NULL), TSR_OK);
