@@ -74,11 +74,11 @@ void tsr__plan_set_crops(tsr_plan *plan) {
 /* --- couple ---------------------------------------------------------------------------------------------------------- */
 /* What a region has of its own that one pass cannot give it; NULL: nothing. */
 static const char *own_thing(const tsr__actor *base, const tsr__actor *actor) {
-    if (actor->guide.denoiser != base->guide.denoiser) return "model";
-    if (actor->guide.negative != base->guide.negative) return "negative prompt";
-    if (actor->guide.cfg != base->guide.cfg) return "cfg";
-    if (strcmp(actor->sampler, base->sampler) != 0) return "sampler";
-    if (strcmp(actor->scheduler, base->scheduler) != 0) return "scheduler";
+    if (actor->guide.denoiser != base->guide.denoiser) return "a model";
+    if (actor->guide.negative != base->guide.negative) return "a negative prompt";
+    if (actor->guide.cfg != base->guide.cfg) return "a cfg";
+    if (strcmp(actor->sampler, base->sampler) != 0) return "a sampler";
+    if (strcmp(actor->scheduler, base->scheduler) != 0) return "a scheduler";
     if (actor->start > 0.0f || actor->end < 1.0f) return "steps (start, end, denoise)";
     return NULL;
 }
@@ -93,7 +93,7 @@ static tsr_status find_obstacle(tsr_plan *plan, tsr_error *err) {
     for (int k = 1; k < plan->n_actors && !plan->no_couple; k++) {
         const char *thing = own_thing(base, &plan->actors[k]);
         if (!thing) continue;
-        plan->no_couple = tsr__format("%s has a %s of its own", plan->actors[k].label, thing);
+        plan->no_couple = tsr__format("%s has %s of its own", plan->actors[k].label, thing);
         if (!plan->no_couple) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
 done:
