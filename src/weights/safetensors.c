@@ -246,7 +246,7 @@ done:
 static tsr_status map_file(tsr__weights *weights, tsr_error *err) {
     tsr_status status = TSR_OK;
     struct stat info;
-    int file = open(weights->path, O_RDONLY | O_CLOEXEC);
+    int file = open(weights->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) TSR_FAIL(err, errno == ENOENT ? TSR_NOT_FOUND : TSR_IO, "%s: %s", weights->path, strerror(errno));
     if (fstat(file, &info) != 0) TSR_FAIL(err, TSR_IO, "%s: %s", weights->path, strerror(errno));
     if (!S_ISREG(info.st_mode)) TSR_FAIL(err, TSR_IO, "%s: not a regular file", weights->path);

@@ -149,7 +149,7 @@ class Recall(Case):
                    "--sampler", "euler_ancestral", "--output", "first.png")
         os.remove(self.path("mask.png"))
         os.remove(self.path("colors.png"))
-        self.good("generate", "--from", "first.png", "--precision", "f32", "--output", "second.png")
+        self.good("generate", "--from", "first.png", "--output", "second.png")
         self.assertEqual(self.read("first.png"), self.read("second.png"))
 
     def test_other_options_change_what_was_recalled(self):
@@ -202,6 +202,11 @@ class Models(Case):
 
     def test_missing(self):
         self.refused(1, ["no-such.safetensors"], "generate", "--model", "no-such.safetensors")
+
+    def test_a_pipe_is_refused_without_waiting_for_it(self):
+        os.mkfifo(self.path("m.safetensors"))
+        self.refused(1, ["m.safetensors", "regular file"], "generate", "--model", "m.safetensors")
+        self.refused(1, ["m.safetensors", "regular file"], "inspect", "m.safetensors")
 
     def test_truncated(self):
         with open(MODEL, "rb") as file:
