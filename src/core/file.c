@@ -49,10 +49,6 @@ done:
     return status;
 }
 
-FILE *tsr__outfile_stream(tsr__outfile *file) {
-    return file->stream;
-}
-
 tsr_status tsr__outfile_write(tsr__outfile *file, const void *data, size_t size, tsr_error *err) {
     if (size && fwrite(data, 1, size, file->stream) != size)
         return tsr__fail(err, TSR_IO, "%s: write failed: %s", file->path, strerror(errno));

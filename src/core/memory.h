@@ -24,7 +24,6 @@ char *tsr__format(const char *format, ...)
  * commit) removes the temporary. Both accept NULL and release the object. */
 typedef struct tsr__outfile tsr__outfile;
 tsr_status tsr__outfile_open(tsr__outfile **out, const char *path, tsr_error *err);
-FILE *tsr__outfile_stream(tsr__outfile *file);
 tsr_status tsr__outfile_write(tsr__outfile *file, const void *data, size_t size, tsr_error *err);
 tsr_status tsr__outfile_commit(tsr__outfile *file, tsr_error *err); /* fsync, close, rename */
 void tsr__outfile_abort(tsr__outfile *file);

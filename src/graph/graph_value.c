@@ -123,20 +123,6 @@ done:
     return status;
 }
 
-tsr_status tsr__value_text(tsr__value **out, tsr__type type, const char *text, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    *out = NULL;
-    TSR_TRY(tsr__value_new(out, type, err));
-    (*out)->text = tsr__strdup(text);
-    if (!(*out)->text) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-done:
-    if (status != TSR_OK) {
-        tsr__value_unref(*out);
-        *out = NULL;
-    }
-    return status;
-}
-
 tsr_status tsr__value_parts(tsr__value **out, tsr__type type, const struct tsr__node *row, tsr__value *const *parts,
                             int n, tsr_error *err) {
     tsr_status status = TSR_OK;

@@ -112,7 +112,6 @@ tsr_status tsr__value_take_sigmas(tsr__value **out, float *sigmas, int n, tsr_er
 /* Values to fill: zeros. */
 tsr_status tsr__value_pictures(tsr__value **out, int n, int h, int w, int c, tsr_error *err);
 tsr_status tsr__value_masks(tsr__value **out, int n, int width, int height, tsr_error *err);
-tsr_status tsr__value_text(tsr__value **out, tsr__type type, const char *text, tsr_error *err);
 /* A record or a list; parts are referenced. */
 tsr_status tsr__value_parts(tsr__value **out, tsr__type type, const struct tsr__node *row, tsr__value *const *parts,
                             int n, tsr_error *err);
