@@ -6,7 +6,7 @@
 readonly TSR_BUILD_PACKAGES=(
     gcc g++ libc6-dev cmake ninja-build pkg-config python3
     libdnnl-dev libpng-dev libjpeg62-turbo-dev libwebp-dev libjansson-dev libchafa-dev libglib2.0-dev
-    libcmocka-dev
+    libcivetweb-dev libsqlite3-dev libcmocka-dev
 )
 
 say() {

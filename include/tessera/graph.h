@@ -43,6 +43,12 @@ TSR_API tsr_status tsr_workflow_set(tsr_workflow *workflow, const char *target, 
 /* The workflow in API format; *out is released with tsr_free. */
 TSR_API tsr_status tsr_workflow_json(char **out, const tsr_workflow *workflow, tsr_error *err);
 
+/* Only these output nodes run (ComfyUI's partial_execution_targets); NULL or none: all. Ids are copied. */
+TSR_API tsr_status tsr_workflow_set_targets(tsr_workflow *workflow, const char *const *ids, int n, tsr_error *err);
+/* A JSON object whose members go into saved pictures beside the prompt (ComfyUI's extra_pnginfo, usually
+ * {"workflow": ...}); NULL: none. Copied. Errors: BAD_FORMAT, TOO_LARGE. */
+TSR_API tsr_status tsr_workflow_set_extra(tsr_workflow *workflow, const char *json, size_t size, tsr_error *err);
+
 /* --- where workflows run ------------------------------------------------------------------------------------------- */
 typedef struct tsr_graph tsr_graph;
 
@@ -53,15 +59,29 @@ typedef struct tsr_graph_options {
     const char *output; /* NULL: nothing is written, results are in tsr_workflow_outputs only */
     tsr_history history;
     tsr_precision precision;
-    int threads; /* 0: all that the process may use */
+    int threads;         /* 0: all that the process may use */
+    const char *temp;    /* folder of PreviewImage's files; NULL: they are not written */
+    size_t cache_memory; /* bytes of node results kept from run to run, so that unchanged nodes do not run again; least
+                            recently used ones go first; 0: none */
+    size_t model_memory; /* bytes of models kept open though the newest run did not need them; 0: none */
 } tsr_graph_options;
 /* restart: a ComfyUI user gets their picture. */
 #define TSR_GRAPH_OPTIONS_INIT                                                                                         \
-    { sizeof(tsr_graph_options), 0, 0, 0, TSR_HISTORY_RESTART, TSR_PRECISION_AUTO, 0 }
+    { sizeof(tsr_graph_options), 0, 0, 0, TSR_HISTORY_RESTART, TSR_PRECISION_AUTO, 0, 0, 0, 0 }
 
-/* Opens no model yet; those a run needs stay open until a run that does not need them. */
+/* Opens no model yet; those a run needs stay open until a run that does not need them, or longer (model_memory). */
 TSR_API tsr_status tsr_graph_open(tsr_graph **out, const tsr_graph_options *options, tsr_error *err);
 TSR_API void tsr_graph_close(tsr_graph *graph); /* NULL is allowed */
+
+/* Forgets kept node results, and closes models too when `models` is not 0 (ComfyUI's POST /free). Not during a run. */
+TSR_API void tsr_graph_release(tsr_graph *graph, int models);
+
+typedef struct tsr_graph_memory {
+    size_t results; /* bytes of kept node results */
+    size_t models;  /* bytes of open models, about */
+    int model_count;
+} tsr_graph_memory;
+TSR_API tsr_graph_memory tsr_graph_get_memory(const tsr_graph *graph);
 
 /* Released by tsr_workflow_report_free. */
 typedef struct tsr_workflow_report {
@@ -75,31 +95,6 @@ TSR_API tsr_status tsr_workflow_validate(tsr_workflow_report **out, tsr_graph *g
                                          tsr_error *err);
 TSR_API void tsr_workflow_report_free(tsr_workflow_report *report); /* NULL is allowed */
 
-typedef enum tsr_graph_event_kind {
-    TSR_GRAPH_NODE_STARTED = 0,
-    TSR_GRAPH_NODE_PROGRESS, /* progress is set */
-    TSR_GRAPH_NODE_DONE,
-    TSR_GRAPH_NODE_CACHED /* an equal node has run already */
-} tsr_graph_event_kind;
-
-typedef struct tsr_graph_event {
-    size_t struct_size;
-    tsr_graph_event_kind kind;
-    const char *node;       /* its id */
-    const char *class_type; /* of that node */
-    int done, total;        /* nodes */
-    const tsr_progress *progress;
-} tsr_graph_event;
-
-typedef struct tsr_graph_callbacks {
-    size_t struct_size;
-    void *user;
-    int (*event)(void *user, const tsr_graph_event *event); /* not 0 stops the run; may be NULL, as the next */
-    int (*cancelled)(void *user);
-} tsr_graph_callbacks;
-#define TSR_GRAPH_CALLBACKS_INIT                                                                                       \
-    { sizeof(tsr_graph_callbacks), 0, 0, 0 }
-
 /* One saved file (or what would have been saved). */
 typedef struct tsr_workflow_output {
     char *node;      /* id of the output node */
@@ -110,6 +105,42 @@ typedef struct tsr_workflow_output {
     tsr_image *image;   /* of picture outputs, with metadata; else NULL */
     tsr_latent *latent; /* of SaveLatent; else NULL */
 } tsr_workflow_output;
+
+typedef enum tsr_graph_event_kind {
+    TSR_GRAPH_NODE_STARTED = 0,
+    TSR_GRAPH_NODE_PROGRESS, /* progress is set */
+    TSR_GRAPH_NODE_DONE,     /* outputs are set where the node saved something */
+    TSR_GRAPH_NODE_CACHED,   /* an equal node has run already, in this run or an earlier one; outputs as above */
+    TSR_GRAPH_RUN_STARTED,   /* before the first node; cached holds the ids that will not run */
+    TSR_GRAPH_NODE_PREVIEW,  /* preview and progress are set; only when callbacks ask for previews */
+    TSR_GRAPH_NODE_FAILED    /* message is set; the run ends with an error. Not told on CANCELLED */
+} tsr_graph_event_kind;
+
+/* Valid during the callback. */
+typedef struct tsr_graph_event {
+    size_t struct_size;
+    tsr_graph_event_kind kind;
+    const char *node;       /* its id; NULL in RUN_STARTED */
+    const char *class_type; /* of that node */
+    int done, total;        /* nodes */
+    const tsr_progress *progress;
+    const tsr_image *preview; /* the picture so far, small */
+    const tsr_workflow_output *outputs;
+    int output_count;
+    const char *const *cached;
+    int cached_count;
+    const char *message;
+} tsr_graph_event;
+
+typedef struct tsr_graph_callbacks {
+    size_t struct_size;
+    void *user;
+    int (*event)(void *user, const tsr_graph_event *event); /* not 0 stops the run; may be NULL, as the next */
+    int (*cancelled)(void *user);
+    double preview_seconds; /* least time between two previews; 0: none are made */
+} tsr_graph_callbacks;
+#define TSR_GRAPH_CALLBACKS_INIT                                                                                       \
+    { sizeof(tsr_graph_callbacks), 0, 0, 0, 0.0 }
 
 /* Released by tsr_workflow_outputs_free; images and latents may be taken out (leave NULL behind). */
 typedef struct tsr_workflow_outputs {
