@@ -106,7 +106,7 @@ tsr_status bench_unet(const bench_options *options, bench_report *report, tsr_er
     for (int i = 0; i <= options->repeat; i++) { /* the first run makes the primitives */
         if (options->profile && i == options->repeat) TRY(tsr__nn_profile_start(n.nn, err));
         double start = bench_now();
-        TRY(tsr__unet_run(unet, out, x, BATCH, SIDE, SIDE, timesteps, contexts, err));
+        TRY(tsr__unet_run(unet, out, x, BATCH, SIDE, SIDE, timesteps, contexts, NULL, err));
         double seconds = bench_now() - start;
         if (i == 1 || (i && seconds < best)) best = seconds;
     }

@@ -100,7 +100,7 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
 void tsr_engine_close(tsr_engine *engine) {
     if (!engine) return;
     tsr__conditioning_free_all(engine);
-    tsr__clip_free(engine->clip);
+    tsr__text_stack_free(engine->text);
     tsr__unet_free(engine->unet);
     tsr__vae_free(engine->vae);
     tsr__tokenizer_free(engine->tokenizer);
@@ -128,15 +128,14 @@ tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
 /* --- parts ---------------------------------------------------------------------------------------------------------------- */
 tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
-    if (engine->clip) return TSR_OK;
+    if (engine->text) return TSR_OK;
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
     if (!engine->text_nn) {
         tsr__nn_options options = { .precision = TSR__F32, .threads = engine->threads };
         TSR_TRY(tsr__nn_new(&engine->text_nn, &options, err));
     }
-    TSR_TRY(tsr__clip_new(&engine->clip, engine->text_nn, engine->weights, "cond_stage_model.transformer.text_model.",
-                          engine->config, err));
+    TSR_TRY(tsr__text_stack_new(&engine->text, engine->text_nn, engine->weights, TSR__TEXT_SD1, engine->config, err));
 done:
     return status;
 }

@@ -75,7 +75,8 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
         }
     }
     tsr_error inner = TSR_ERROR_INIT;
-    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts, &inner);
+    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts, NULL,
+                           &inner);
     /* Sampling knows the step, the noise level and the side; it names them when it finds the NaN. */
     if (status == TSR_NOT_FINITE)
         for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;

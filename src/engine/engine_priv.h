@@ -6,7 +6,7 @@
 
 #include "engine/scene_priv.h"
 #include "model/model.h"
-#include "model/prompt_text.h"
+#include "model/text_encode.h"
 #include "tessera/engine.h"
 #include "tessera/region.h"
 #include "weights/checkpoint_kind.h"
@@ -17,6 +17,7 @@ typedef struct tsr__conditioning {
     char *prompt;
     int clip_skip;
     float *values; /* [tokens, context width]; NULL: not encoded yet */
+    float *pooled; /* SDXL: [pooled width]; else NULL */
     int tokens;
     tsr__unet_context *context; /* NULL: not seen by the UNet yet */
     int coupled;                /* made of several, by tsr__conditioning_couple; has a context only, is in no list */
@@ -34,7 +35,7 @@ struct tsr_engine {
     tsr__nn *nn;         /* UNet and VAE */
     tsr__nn *text_nn;    /* the text encoder computes in f32; equal to nn when that is f32 */
     tsr__tokenizer *tokenizer;
-    tsr__clip *clip;
+    tsr__text_stack *text;
     tsr__unet *unet;
     tsr__vae *vae;
     tsr_sigma_table *table;

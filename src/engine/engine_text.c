@@ -34,14 +34,17 @@ tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, t
     if (!cond->values) {
         TSR_TRY(tsr__engine_check_cancel(engine, err));
         TSR_TRY(tsr__engine_need_text(engine, err));
-        TSR_TRY(tsr__text_encode(engine->clip, engine->tokenizer, cond->prompt, -cond->clip_skip, &cond->values,
-                                 &cond->tokens, err));
+        tsr__text_rows text;
+        TSR_TRY(tsr__text_encode(&text, engine->text, engine->tokenizer, cond->prompt, cond->clip_skip, err));
+        cond->values = text.rows;
+        cond->pooled = text.pooled;
+        cond->tokens = text.tokens;
     }
     if (!cond->context) {
         TSR_TRY(tsr__engine_need_unet(engine, err));
-        if (tsr__clip_width(engine->clip) != tsr__unet_context_width(engine->unet))
+        if (tsr__text_width(engine->text) != tsr__unet_context_width(engine->unet))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its text encoder gives %d values a token, its UNet takes %d",
-                     engine->model, tsr__clip_width(engine->clip), tsr__unet_context_width(engine->unet));
+                     engine->model, tsr__text_width(engine->text), tsr__unet_context_width(engine->unet));
         TSR_TRY(tsr__unet_context_new(&cond->context, engine->unet, cond->values, cond->tokens, err));
     }
 done:
@@ -85,6 +88,7 @@ void tsr__conditioning_free_all(tsr_engine *engine) {
         tsr__conditioning *next = engine->prompts->next;
         tsr__unet_context_free(engine->prompts->context);
         free(engine->prompts->values);
+        free(engine->prompts->pooled);
         free(engine->prompts->prompt);
         free(engine->prompts);
         engine->prompts = next;

@@ -19,20 +19,19 @@ tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value
     tsr_status status = TSR_OK;
     tsr_engine *engine = NULL;
     tsr__text *text = NULL;
-    float *values = NULL;
-    int tokens = 0;
+    tsr__text_rows rows = { 0 };
     *out = NULL;
     TSR_TRY(tsr__slot_engine(&engine, graph, clip->slot, err));
     TSR_TRY(tsr__engine_check_cancel(engine, err));
     TSR_TRY(tsr__engine_need_text(engine, err));
-    TSR_TRY(tsr__text_encode(engine->clip, engine->tokenizer, prompt, -clip->clip_skip, &values, &tokens, err));
-    TSR_TRY(tsr__text_new(&text, tokens, tsr__clip_width(engine->clip), err));
-    memcpy(text->values, values, (size_t)tokens * (size_t)text->width * sizeof *values);
+    TSR_TRY(tsr__text_encode(&rows, engine->text, engine->tokenizer, prompt, clip->clip_skip, err));
+    TSR_TRY(tsr__text_new(&text, rows.tokens, tsr__text_width(engine->text), err));
+    memcpy(text->values, rows.rows, (size_t)rows.tokens * (size_t)text->width * sizeof *rows.rows);
     status = tsr__value_take_text(out, text, err);
     text = NULL;
 done:
     tsr__text_unref(text);
-    free(values);
+    tsr__text_rows_clear(&rows);
     return status;
 }
 

@@ -178,10 +178,16 @@ done:
     return status;
 }
 
+/* NAME.end, or NAME_end as torch names the parts of its own attention (in_proj_weight). */
+static tsr__name part_of(const tsr__loader *loader, const char *name, const char *end) {
+    tsr__name joined = tsr__name_of("%s_%s", name, end);
+    return tsr__load_find(loader, joined.text) ? joined : tsr__name_of("%s.%s", name, end);
+}
+
 /* name.weight as [out, in], whether the file calls it a linear or a 1x1 convolution. */
 static tsr_status linear_view(tsr__loader *loader, const tsr__tensor_view **out, int out_features, int in_features,
                               const char *name, tsr_error *err) {
-    tsr__name weight = tsr__name_of("%s.weight", name);
+    tsr__name weight = part_of(loader, name, "weight");
     const tsr__tensor_view *view = tsr__load_find(loader, weight.text);
     const int64_t shape[4] = { out_features, in_features, 1, 1 };
     return tsr__load_shaped(loader, out, weight.text, view && view->rank == 4 ? 4 : 2, shape, err);
@@ -205,7 +211,7 @@ tsr_status tsr__load_stacked(tsr__loader *loader, tsr__nn_weight **out, int coun
         for (int i = 0, row = 0; i < count; row += out_features[i], i++) {
             const tsr__tensor_view *view = NULL;
             int64_t side = out_features[i];
-            TSR_TRY(tsr__load_shaped(loader, &view, tsr__name_of("%s.bias", names[i].text).text, 1, &side, err));
+            TSR_TRY(tsr__load_shaped(loader, &view, part_of(loader, names[i].text, "bias").text, 1, &side, err));
             TSR_TRY(read_views(loader, biases + row, &view, 1, err));
         }
     }

@@ -46,7 +46,7 @@ tsr_status tsr__load_shaped(const tsr__loader *loader, const tsr__tensor_view **
 tsr_status tsr__load_vector(tsr__loader *loader, float **out, int count, const char *name, tsr_error *err);
 
 typedef enum tsr__bias { TSR__NO_BIAS, TSR__WITH_BIAS } tsr__bias;
-/* name.weight as [out, in] or [out, in, 1, 1]. */
+/* name.weight (or name_weight, torch's in_proj_weight) as [out, in] or [out, in, 1, 1]. */
 tsr_status tsr__load_linear(tsr__loader *loader, tsr__nn_weight **out, int out_features, int in_features,
                             tsr__bias bias, const char *name, tsr_error *err);
 /* Several linears of one input as one weight, rows stacked in the order given. */

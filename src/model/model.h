@@ -8,17 +8,28 @@
 #include "nn/nn.h"
 #include "weights/weights.h"
 
-/* --- CLIP text encoder (SD1's ViT-L layout: cond_stage_model.transformer.text_model.*) ------------------------------ */
+/* --- CLIP text encoders --------------------------------------------------------------------------------------------- */
 typedef struct tsr__clip tsr__clip;
-/* config: the metadata key tessera.config (JSON) or NULL. prefix: with or without its last dot
- * ("cond_stage_model.transformer.text_model"). The weights must outlive the encoder, which reads token rows from them. */
+/* Two layouts, told apart by names: Hugging Face's (SD1, SDXL's first: embeddings.*, encoder.layers.*; quick GELU) and
+ * OpenCLIP's (SD2, SDXL's second: token_embedding, transformer.resblocks.*; exact GELU, a projection of the end token).
+ * config: the metadata key tessera.config (JSON) or NULL, where heads_key ("text_heads") may say how many heads; else 64
+ * channels a head. prefix: with or without its last dot. The weights must outlive the encoder, which reads token rows
+ * from them. */
 tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
-                         const char *config, tsr_error *err);
+                         const char *config, const char *heads_key, tsr_error *err);
 void tsr__clip_free(tsr__clip *clip);
 int tsr__clip_width(const tsr__clip *clip);
-/* ids [n, 77] -> out [n, 77, width] float32; layer -1 = last hidden state, -2 = the one before, ...; always through the final
- * layer norm. Text encoding runs in float32 arithmetic as far as the context allows. */
-tsr_status tsr__clip_encode(tsr__clip *clip, float *out, const int *ids, int n, int layer, tsr_error *err);
+int tsr__clip_pooled_width(const tsr__clip *clip); /* 0: it has no projection */
+int tsr__clip_pad(const tsr__clip *clip);          /* the token behind the end token: 49407, or OpenCLIP's 0 */
+
+/* What of the hidden states is wanted. */
+typedef struct tsr__clip_want {
+    int layer;     /* -1 = last hidden state, -2 = the one before, ... */
+    int normed;    /* through the final layer norm */
+    float *pooled; /* NULL, or [n, pooled width]: the end token's last state, normed and projected */
+} tsr__clip_want;
+/* ids [n, 77] -> out [n, 77, width] float32. Text encoding runs in float32 arithmetic as far as the context allows. */
+tsr_status tsr__clip_encode(tsr__clip *clip, float *out, const int *ids, int n, tsr__clip_want want, tsr_error *err);
 
 /* --- UNet (LDM layout: model.diffusion_model.*) --------------------------------------------------------------------- */
 typedef struct tsr__unet tsr__unet;
@@ -30,6 +41,7 @@ int tsr__unet_out_channels(const tsr__unet *unet);
 int tsr__unet_multiple(const tsr__unet *unet); /* latent sides that are multiples of this (8 for SD1.5) halve evenly */
 int tsr__unet_context_width(const tsr__unet *unet);
 int64_t tsr__unet_parameters(const tsr__unet *unet);
+int tsr__unet_label_width(const tsr__unet *unet); /* of SDXL's second conditioning vector; 0: the network takes none */
 /* Text keys and values of every cross-attention, computed once a run. tokens rows of context_width floats. */
 typedef struct tsr__unet_context tsr__unet_context;
 tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const float *context, int tokens,
@@ -42,10 +54,10 @@ tsr_status tsr__unet_context_couple(tsr__unet_context **out, tsr__unet *unet, ts
 void tsr__unet_context_free(tsr__unet_context *context);
 int tsr__unet_context_tokens(const tsr__unet_context *context);
 /* x [n, in_channels, h, w] (already scaled), one timestep and one context a sample (contexts of one call have the same number
- * of tokens) -> out [n, out_channels, h, w]. h and w any size >= 1: odd sides are
- * halved upwards, and doubled to what they were. */
+ * of tokens) -> out [n, out_channels, h, w]. labels: [n] vectors of label_width values, NULL where that is 0. h and w any
+ * size >= 1: odd sides are halved upwards, and doubled to what they were. */
 tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
-                         tsr__unet_context *const *contexts, tsr_error *err);
+                         tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err);
 
 /* --- VAE (LDM layout: first_stage_model.*) --------------------------------------------------------------------------- */
 typedef struct tsr__vae tsr__vae;

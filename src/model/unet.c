@@ -40,8 +40,8 @@ void tsr__unet_free(tsr__unet *unet) {
         tsr__nn_weight_free(unet->nn, block->up);
     }
     free(unet->blocks);
-    tsr__nn_weight *weights[] = { unet->conv_in, unet->time_in, unet->time_out, unet->time_projections,
-                                  unet->conv_out };
+    tsr__nn_weight *weights[] = { unet->conv_in,   unet->time_in,  unet->time_out,        unet->label_in,
+                                  unet->label_out, unet->conv_out, unet->time_projections };
     for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) tsr__nn_weight_free(unet->nn, weights[w]);
     tsr__norm_clear(&unet->norm_out);
     free(unet);
@@ -61,6 +61,10 @@ int tsr__unet_context_width(const tsr__unet *unet) {
 
 int tsr__unet_multiple(const tsr__unet *unet) {
     return 1 << unet->halvings;
+}
+
+int tsr__unet_label_width(const tsr__unet *unet) {
+    return unet->label_width;
 }
 
 int64_t tsr__unet_parameters(const tsr__unet *unet) {
@@ -223,8 +227,31 @@ done:
     return status;
 }
 
-/* SiLU(time_embed(t)), then every residual block's projection of it in one product. */
-static tsr_status embed_time(run *r, const float *timesteps, tsr_error *err) {
+/* time = label_emb(label) + time: SDXL's sizes and pooled text. */
+static tsr_status add_labels(run *r, tsr__tensor *time, const float *const *labels, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet *unet = r->unet;
+    size_t width = (size_t)unet->label_width;
+    float *rows = NULL;
+    tsr__tensor in = { 0 }, hidden = { 0 }, sum = { 0 };
+    TSR_ALLOC(err, rows, (size_t)r->n * width);
+    for (int i = 0; i < r->n; i++) memcpy(rows + (size_t)i * width, labels[i], width * sizeof *rows);
+    TSR_TRY(tsr__nn_from_rows(r->nn, &in, rows, r->n, 1, unet->label_width, err));
+    TSR_TRY(tsr__nn_linear(r->nn, &hidden, &in, unet->label_in, TSR__ACT_SILU, NULL, err));
+    TSR_TRY(tsr__nn_linear(r->nn, &sum, &hidden, unet->label_out, TSR__ACT_NONE, time, err));
+    tsr__nn_release(r->nn, time);
+    *time = sum;
+    memset(&sum, 0, sizeof sum);
+done:
+    tsr__nn_release(r->nn, &in);
+    tsr__nn_release(r->nn, &hidden);
+    tsr__nn_release(r->nn, &sum);
+    free(rows);
+    return status;
+}
+
+/* SiLU(time_embed(t) + label_emb(label)), then every residual block's projection of it in one product. */
+static tsr_status embed_time(run *r, const float *timesteps, const float *const *labels, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet *unet = r->unet;
     tsr__tensor waves = { 0 }, hidden = { 0 }, time = { 0 }, adds = { 0 };
@@ -232,7 +259,13 @@ static tsr_status embed_time(run *r, const float *timesteps, tsr_error *err) {
     TSR_ALLOC(err, r->add, (size_t)r->n * (size_t)unet->add_width);
     TSR_TRY(tsr__nn_timestep_embedding(r->nn, &waves, timesteps, r->n, unet->model_channels, err));
     TSR_TRY(tsr__nn_linear(r->nn, &hidden, &waves, unet->time_in, TSR__ACT_SILU, NULL, err));
-    TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, TSR__ACT_SILU, NULL, err));
+    if (unet->label_width) {
+        TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, TSR__ACT_NONE, NULL, err));
+        TSR_TRY(add_labels(r, &time, labels, err));
+        TSR_TRY(tsr__nn_activate(r->nn, &time, TSR__ACT_SILU, err));
+    } else {
+        TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, TSR__ACT_SILU, NULL, err));
+    }
     TSR_TRY(tsr__nn_linear(r->nn, &adds, &time, unet->time_projections, TSR__ACT_NONE, NULL, err));
     TSR_TRY(tsr__nn_to_rows(r->nn, r->adds, &adds, err));
 done:
@@ -332,13 +365,15 @@ static void run_clear(run *r) {
 }
 
 tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
-                         tsr__unet_context *const *contexts, tsr_error *err) {
+                         tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err) {
     tsr_status status = TSR_OK;
     run r = { .unet = unet, .nn = unet->nn, .n = n };
     tsr__tensor in = { 0 }, y = { 0 }, normed = { 0 }, result = { 0 };
     TSR_TRY(check_sizes(unet, n, h, w, contexts, err));
+    if (unet->label_width && !labels)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "this UNet needs a second conditioning vector (SDXL's pooled text and sizes)");
     TSR_TRY(join_contexts(&r, contexts, err));
-    TSR_TRY(embed_time(&r, timesteps, err));
+    TSR_TRY(embed_time(&r, timesteps, labels, err));
     TSR_TRY(tsr__nn_from_nchw(r.nn, &in, x, n, unet->in_channels, h, w, err));
     TSR_TRY(run_blocks(&r, &y, &in, err));
     TSR_TRY(tsr__norm_group(r.nn, &normed, &y, &unet->norm_out, 1e-5f, 1, err));

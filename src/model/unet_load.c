@@ -95,6 +95,13 @@ static tsr_status load_ends(walk *at, tsr_error *err) {
                              "time_embed.0", err));
     TSR_TRY(tsr__load_linear(loader, &unet->time_out, unet->embed_width, unet->embed_width, TSR__WITH_BIAS,
                              "time_embed.2", err));
+    if (tsr__load_has(loader, "label_emb.0.0.weight")) {
+        TSR_TRY(tsr__load_sides(loader, &in, &unet->label_width, "label_emb.0.0", 2, err));
+        TSR_TRY(tsr__load_linear(loader, &unet->label_in, unet->embed_width, unet->label_width, TSR__WITH_BIAS,
+                                 "label_emb.0.0", err));
+        TSR_TRY(tsr__load_linear(loader, &unet->label_out, unet->embed_width, unet->embed_width, TSR__WITH_BIAS,
+                                 "label_emb.0.2", err));
+    }
     TSR_TRY(tsr__load_sides(loader, &unet->out_channels, &in, "out.2", 4, err));
     TSR_TRY(tsr__norm_load_group(&unet->norm_out, loader, unet->model_channels, "out.0", err));
     TSR_TRY(
@@ -131,11 +138,7 @@ tsr_status tsr__unet_load(tsr__unet *unet, const tsr__weights *weights, const ch
     walk *at = NULL;
     TSR_ALLOC_ZERO(err, at, 1);
     at->unet = unet;
-    TSR_TRY(tsr__loader_init(&at->loader, unet->nn, weights, prefix, "an SD1-layout checkpoint", err));
-    if (tsr__load_has(&at->loader, "label_emb.0.0.weight"))
-        TSR_FAIL(err, TSR_UNSUPPORTED,
-                 "%s.label_emb.0.0.weight found: SDXL UNets are not supported, use an SD1 or SD2 one",
-                 at->loader.prefix);
+    TSR_TRY(tsr__loader_init(&at->loader, unet->nn, weights, prefix, "an SD-layout checkpoint", err));
     TSR_TRY(tsr__config_int(&at->heads, config, "unet_heads", 0, err));
     TSR_TRY(load_ends(at, err));
     unet->inputs = count_blocks(&at->loader, "input_blocks", 1);

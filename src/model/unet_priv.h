@@ -24,6 +24,8 @@ struct tsr__unet {
     int add_width; /* sum of the residual blocks' channels */
     int64_t parameters;
     tsr__nn_weight *conv_in, *time_in, *time_out;
+    tsr__nn_weight *label_in, *label_out; /* SDXL's second conditioning vector; NULL: none */
+    int label_width;
     tsr__nn_weight *time_projections; /* every block's emb_layers.1, rows stacked: one product a run instead of 22 */
     tsr__norm norm_out;
     tsr__nn_weight *conv_out;

@@ -16,7 +16,7 @@
 typedef struct fixture {
     tsr__nn *nn;
     tsr__weights *weights;
-    tsr__clip *clip;
+    tsr__text_stack *text;
     tsr__unet *unet;
     tsr__vae *vae;
     tsr__tokenizer *tokenizer;
@@ -38,7 +38,7 @@ static void open_fixture(fixture *f, tsr__precision precision) {
     OK(tsr__nn_new(&f->nn, &options, &err));
     OK(tsr__weights_open(&f->weights, CHECKPOINT, &err));
     const char *config = tsr__weights_metadata(f->weights, "tessera.config");
-    OK(tsr__clip_new(&f->clip, f->nn, f->weights, "cond_stage_model.transformer.text_model.", config, &err));
+    OK(tsr__text_stack_new(&f->text, f->nn, f->weights, TSR__TEXT_SD1, config, &err));
     OK(tsr__unet_new(&f->unet, f->nn, f->weights, "model.diffusion_model.", config, &err));
     OK(tsr__vae_new(&f->vae, f->nn, f->weights, "first_stage_model", config, &err));
     OK(tsr__tokenizer_new(&f->tokenizer, &err));
@@ -51,7 +51,7 @@ static void close_fixture(fixture *f) {
     tsr__tokenizer_free(f->tokenizer);
     tsr__vae_free(f->vae);
     tsr__unet_free(f->unet);
-    tsr__clip_free(f->clip);
+    tsr__text_stack_free(f->text);
     tsr__weights_close(f->weights);
     tsr__nn_free(f->nn);
     golden_close(f->golden);
@@ -91,12 +91,11 @@ static void compare(const char *what, const float *got, golden_tensor want, doub
 static void compare_text(fixture *f, const char *key, size_t prompt, int skip_to, double relative, double least) {
     const char *text = json_string_value(json_array_get(json_object_get(f->index, "prompts"), prompt));
     golden_tensor want = golden_get(f->golden, "%s", key);
-    float *rows = NULL;
-    int tokens = 0;
-    OK(tsr__text_encode(f->clip, f->tokenizer, text, skip_to, &rows, &tokens, &err));
-    assert_int_equal((size_t)tokens * (size_t)tsr__clip_width(f->clip), want.count);
-    compare(key, rows, want, relative, least);
-    free(rows);
+    tsr__text_rows rows;
+    OK(tsr__text_encode(&rows, f->text, f->tokenizer, text, -skip_to, &err));
+    assert_int_equal((size_t)rows.tokens * (size_t)tsr__text_width(f->text), want.count);
+    compare(key, rows.rows, want, relative, least);
+    tsr__text_rows_clear(&rows);
 }
 
 static void compare_texts(fixture *f, double relative, double least) {
@@ -126,7 +125,7 @@ static float *run_unet(fixture *f, const float *x, int n, int h, int w, const fl
                                  context + (size_t)i * (size_t)tokens * (size_t)tsr__unet_context_width(f->unet),
                                  tokens, &err));
     float *out = floats((size_t)n * (size_t)tsr__unet_out_channels(f->unet) * (size_t)h * (size_t)w);
-    OK(tsr__unet_run(f->unet, out, x, n, h, w, t, contexts, &err));
+    OK(tsr__unet_run(f->unet, out, x, n, h, w, t, contexts, NULL, &err));
     for (int i = 0; i < n; i++) tsr__unet_context_free(contexts[i]);
     return out;
 }
@@ -196,7 +195,7 @@ static void unet__takes_odd_sides_and_writes_every_value(void **state) {
         out[i] = NAN;
     }
     OK(tsr__unet_context_new(&context, f->unet, text.data, 77, &err));
-    OK(tsr__unet_run(f->unet, out, x, 1, 18, 13, &t, &context, &err));
+    OK(tsr__unet_run(f->unet, out, x, 1, 18, 13, &t, &context, NULL, &err));
     for (size_t i = 0; i < 4 * 13 * 18; i++) assert_true(isfinite(out[i]));
     tsr__unet_context_free(context);
 }

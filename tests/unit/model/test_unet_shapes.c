@@ -158,7 +158,7 @@ static float *run(network *net, int n, int h, int w, uint32_t seed, int tokens) 
         OK(tsr__unet_context_new(&contexts[i], net->unet, text, tokens, &err));
         assert_int_equal(tsr__unet_context_tokens(contexts[i]), tokens);
     }
-    OK(tsr__unet_run(net->unet, y, x, n, h, w, timesteps, contexts, &err));
+    OK(tsr__unet_run(net->unet, y, x, n, h, w, timesteps, contexts, NULL, &err));
     for (int i = 0; i < n; i++) tsr__unet_context_free(contexts[i]);
     free(x);
     return y;
@@ -238,7 +238,7 @@ static void refuses(checkpoint *c, const char *config, tsr_status expected, cons
 static void unet__names_what_it_refuses(void **state) {
     (void)state;
     checkpoint missing = { .without = "net.input_blocks.0.0.weight" };
-    refuses(&missing, NULL, TSR_UNSUPPORTED, "missing tensor net.input_blocks.0.0.weight: not an SD1-layout");
+    refuses(&missing, NULL, TSR_UNSUPPORTED, "missing tensor net.input_blocks.0.0.weight: not an SD-layout");
     checkpoint deep = { .without = "net.output_blocks.1.1.transformer_blocks.1.attn2.to_v.weight" };
     refuses(&deep, NULL, TSR_UNSUPPORTED,
             "missing tensor net.output_blocks.1.1.transformer_blocks.1.attn2.to_v.weight");
@@ -279,10 +279,10 @@ static void unet__refuses_bad_calls(void **state) {
     OK(tsr__unet_context_new(&contexts[1], n.unet, text, 2, &err));
     assert_int_equal(tsr__unet_context_new(&none, n.unet, text, 0, &e1), TSR_BAD_ARGUMENT);
     assert_null(none);
-    assert_int_equal(tsr__unet_run(n.unet, y, x, 0, 2, 2, t, contexts, &e2), TSR_BAD_ARGUMENT);
-    assert_int_equal(tsr__unet_run(n.unet, y, x, 2, 2, 2, t, contexts, &e3), TSR_BAD_ARGUMENT);
+    assert_int_equal(tsr__unet_run(n.unet, y, x, 0, 2, 2, t, contexts, NULL, &e2), TSR_BAD_ARGUMENT);
+    assert_int_equal(tsr__unet_run(n.unet, y, x, 2, 2, 2, t, contexts, NULL, &e3), TSR_BAD_ARGUMENT);
     assert_non_null(strstr(e3.message, "texts of 1 and 2 tokens"));
-    assert_int_equal(tsr__unet_run(n.unet, y, x, 1, 0, 2, t, contexts, &e4), TSR_BAD_ARGUMENT);
+    assert_int_equal(tsr__unet_run(n.unet, y, x, 1, 0, 2, t, contexts, NULL, &e4), TSR_BAD_ARGUMENT);
     tsr__unet_context_free(contexts[0]);
     tsr__unet_context_free(contexts[1]);
     close_network(&n);
@@ -299,7 +299,7 @@ static void unet__says_when_values_are_not_finite(void **state) {
     volatile float zero = 0;
     x[3] = zero / zero;
     assert_int_equal(tsr__unet_context_new(&context, n.unet, text, 1, &err), TSR_OK);
-    assert_int_equal(tsr__unet_run(n.unet, y, x, 1, 2, 2, &t, &context, &err), TSR_NOT_FINITE);
+    assert_int_equal(tsr__unet_run(n.unet, y, x, 1, 2, 2, &t, &context, NULL, &err), TSR_NOT_FINITE);
     tsr__unet_context_free(context);
     close_network(&n);
 }
