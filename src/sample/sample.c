@@ -94,7 +94,7 @@ static void clear_sampling(sampling *s) {
     tsr_solver_free(s->solver);
 }
 
-/* Noise, start and solver of a call. */
+/* Noise, start and solver of a call. A single sigma leaves nothing to solve: the start, noise and all, is the result. */
 static tsr_status begin(sampling *s, const tsr_latent *latent, const tsr_guide *guide, const tsr_sample_options *o,
                         tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -110,6 +110,7 @@ static tsr_status begin(sampling *s, const tsr_latent *latent, const tsr_guide *
     if (o->noise) memcpy(s->noise, o->noise, s->count * sizeof(float));
     else if (o->add_noise) TSR_TRY(tsr_initial_noise(s->noise, latent->shape, o->seed, latent->batch_index, err));
     for (size_t i = 0; i < s->count; i++) s->x[i] = s->noise[i] * scale + s->latent[i];
+    if (o->n_sigmas < 2) goto done;
     if (latent->noise_mask)
         TSR_TRY(tsr__mask_rule_init(&s->rule, latent->noise_mask, latent->shape, s->latent, s->noise, o->sampler,
                                     o->seed, err));
@@ -173,11 +174,11 @@ tsr_status tsr__sample(tsr_latent **out, const tsr_latent *latent, const tsr_gui
     tsr_latent *result = NULL;
     *out = NULL;
     TSR_TRY(tsr_latent_copy(&result, latent, err));
-    if (options->n_sigmas >= 2) {
+    if (options->n_sigmas >= 1) {
         TSR_TRY(begin(&s, latent, guide, options, err));
-        TSR_TRY(drive(&s, guide, options, run, err));
-        const float *x0 = tsr_solver_x0(s.solver);
-        const float *x = options->want_x0 && x0 ? x0 : tsr_solver_latent(s.solver);
+        if (s.solver) TSR_TRY(drive(&s, guide, options, run, err));
+        const float *x0 = s.solver ? tsr_solver_x0(s.solver) : NULL;
+        const float *x = options->want_x0 && x0 ? x0 : s.solver ? tsr_solver_latent(s.solver) : s.x;
         for (size_t i = 0; i < s.count; i++) result->values[i] = x[i] / guide->denoiser->latent_scale;
     }
     *out = result;
@@ -215,12 +216,13 @@ done:
     return status;
 }
 
+/* Which way they may go is the solver's to say. */
 static tsr_status check_sigmas(const float *sigmas, int n, tsr_error *err) {
     if (n < 0 || n > 100001 || (n > 0 && !sigmas))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "%d sigmas; give 0 to 100001 of them", n);
     for (int i = 0; i < n; i++)
-        if (!isfinite(sigmas[i]) || sigmas[i] < 0.0f || (i > 0 && sigmas[i] > sigmas[i - 1]))
-            return tsr__fail(err, TSR_BAD_ARGUMENT, "sigma %d is %g; sigmas must fall and not be negative", i,
+        if (!isfinite(sigmas[i]) || sigmas[i] < 0.0f)
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "sigma %d is %g; sigmas must not be negative", i,
                              (double)sigmas[i]);
     return TSR_OK;
 }

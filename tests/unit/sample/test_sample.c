@@ -327,13 +327,38 @@ static void sample__infinity_says_where(void **state) {
     linear_clear(&l);
 }
 
+/* SplitSigmas at step 0: one sigma, no step; the latent gets its noise and nothing is taken off. */
+static void one_sigma__adds_its_noise_only(void **state) {
+    linear l;
+    tsr_latent *latent = ramp(), *out = NULL;
+    tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
+    tsr_error err = TSR_ERROR_INIT;
+    const float sigma = 1.5f;
+    float *noise = malloc(tsr_latent_count(latent) * sizeof *noise);
+    (void)state;
+    linear_init(&l);
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f };
+    assert_int_equal(tsr_initial_noise(noise, latent->shape, 5, NULL, &err), TSR_OK);
+    o.sigmas = &sigma;
+    o.n_sigmas = 1;
+    o.seed = 5;
+    o.add_noise = 1;
+    assert_int_equal(tsr_sample(&out, latent, &guide, &o, &err), TSR_OK);
+    for (size_t i = 0; i < tsr_latent_count(latent); i++)
+        assert_float_equal(out->values[i], latent->values[i] + noise[i] * sigma / l.denoiser.latent_scale, 1e-4);
+    free(noise);
+    tsr_latent_free(out);
+    tsr_latent_free(latent);
+    linear_clear(&l);
+}
+
 static void sample__refuses_bad_input(void **state) {
     linear l;
     tsr_latent *latent = ramp(), *out = NULL;
     tsr_ksampler_options k = TSR_KSAMPLER_OPTIONS_INIT;
     tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
     tsr_error err = TSR_ERROR_INIT, again = TSR_ERROR_INIT;
-    float rising[2] = { 1.0f, 2.0f };
+    float turning[3] = { 1.0f, 2.0f, 0.5f };
     (void)state;
     linear_init(&l);
     tsr_guide guide = { &l.denoiser, one, two, 2.0f }, none = { NULL, one, two, 2.0f };
@@ -346,10 +371,10 @@ static void sample__refuses_bad_input(void **state) {
     k.steps = 4;
     k.denoise = NAN;
     assert_int_equal(tsr_ksampler(&out, latent, &guide, &k, NULL), TSR_BAD_ARGUMENT);
-    o.sigmas = rising;
-    o.n_sigmas = 2;
+    o.sigmas = turning;
+    o.n_sigmas = 3;
     assert_int_equal(tsr_sample(&out, latent, &guide, &o, &again), TSR_BAD_ARGUMENT);
-    assert_non_null(strstr(again.message, "sigma 1 is 2"));
+    assert_non_null(strstr(again.message, "sigma 1 (2)"));
     assert_int_equal(tsr_sample(&out, latent, &none, &o, NULL), TSR_BAD_ARGUMENT);
     assert_int_equal(tsr_sample(&out, NULL, &guide, &o, NULL), TSR_BAD_ARGUMENT);
     tsr_latent_free(latent);
@@ -422,6 +447,7 @@ int main(void) {
         cmocka_unit_test(ksampler__batch_items_are_independent),
         cmocka_unit_test(sample__cancels_and_says_where),
         cmocka_unit_test(sample__infinity_says_where),
+        cmocka_unit_test(one_sigma__adds_its_noise_only),
         cmocka_unit_test(sample__refuses_bad_input),
         cmocka_unit_test(impact__passes),
     };
