@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Reads every byte the view claims. */
 static unsigned sum_view(const tsr__tensor_view *view) {
     const unsigned char *bytes = view->data;
-    const size_t length = view->count * tsr__dtype_size(view->dtype);
+    const size_t length = tsr__tensor_bytes(view);
     unsigned sum = 0;
     for (size_t i = 0; i < length; i++) sum += bytes[i];
     return sum;

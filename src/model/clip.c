@@ -199,19 +199,14 @@ int tsr__clip_pad(const tsr__clip *clip) {
 
 /* rows [n, 77, width] = token row + position row */
 static tsr_status embed(const tsr__clip *clip, float *rows, const int *ids, int n, tsr_error *err) {
-    size_t width = (size_t)clip->width, row_bytes = width * tsr__dtype_size(clip->tokens->dtype);
+    size_t width = (size_t)clip->width;
     for (int i = 0; i < n * POSITIONS; i++) {
         if (ids[i] < 0 || ids[i] >= clip->tokens->shape[0])
             return tsr__fail(err, TSR_BAD_ARGUMENT, "token %d: the text encoder knows 0 to %lld", ids[i],
                              (long long)clip->tokens->shape[0] - 1);
-        tsr__tensor_view row = *clip->tokens;
-        row.rank = 1;
-        row.shape[0] = clip->width;
-        row.count = width;
-        row.data = (const char *)clip->tokens->data + (size_t)ids[i] * row_bytes;
         float *dst = rows + (size_t)i * width;
         const float *position = clip->positions + (size_t)(i % POSITIONS) * width;
-        tsr_status status = tsr__tensor_to_f32(&row, dst, err);
+        tsr_status status = tsr__tensor_part_to_f32(clip->tokens, (size_t)ids[i] * width, width, dst, err);
         if (status != TSR_OK) return status;
         for (size_t c = 0; c < width; c++) dst[c] += position[c];
     }

@@ -133,16 +133,12 @@ static tsr_status read_source(void *user, float *dst, size_t count, tsr_error *e
         if (from->at == from->count)
             return tsr__fail(err, TSR_BACKEND, "a weight was read beyond its end (%zu scalars)", count);
         const tsr__tensor_view *view = from->views[from->at];
-        tsr__tensor_view part = *view;
-        part.count = view->count - from->offset < count ? view->count - from->offset : count;
-        part.rank = 1;
-        part.shape[0] = (int64_t)part.count;
-        part.data = (const char *)view->data + from->offset * tsr__dtype_size(view->dtype);
-        tsr_status status = tsr__tensor_to_f32(&part, dst, err);
+        const size_t left = view->count - from->offset, part = left < count ? left : count;
+        tsr_status status = tsr__tensor_part_to_f32(view, from->offset, part, dst, err);
         if (status != TSR_OK) return status;
-        dst += part.count;
-        count -= part.count;
-        from->offset += part.count;
+        dst += part;
+        count -= part;
+        from->offset += part;
         if (from->offset == view->count) {
             tsr__weights_release_pages(from->weights, view);
             from->offset = 0;

@@ -36,12 +36,7 @@ static void fold(float *tap, const float *w, int step, int a) {
 static tsr_status fold_row(folding *f, tsr_error *err) {
     size_t c = f->channels, phase = f->row / c, from = f->row % c;
     int a = (int)(phase / 2), b = (int)(phase % 2);
-    tsr__tensor_view part = *f->view;
-    part.rank = 1;
-    part.count = c * 9;
-    part.shape[0] = (int64_t)part.count;
-    part.data = (const char *)f->view->data + from * c * 9 * tsr__dtype_size(f->view->dtype);
-    tsr_status status = tsr__tensor_to_f32(&part, f->source, err);
+    tsr_status status = tsr__tensor_part_to_f32(f->view, from * c * 9, c * 9, f->source, err);
     if (status != TSR_OK) return status;
     for (size_t i = 0; i < c; i++) {
         const float *w = f->source + 9 * i;

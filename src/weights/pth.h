@@ -8,7 +8,7 @@
 
 #include "weights/weights.h"
 
-/* Opens safetensors or PyTorch weights, told apart by content, never by the file's name. Names are those of the innermost
+/* Opens safetensors, GGUF or PyTorch weights, told apart by content, never by the file's name. Names are those of the innermost
  * dict: of {"params_ema": ..., "params": ...} the first of params_ema, params, state_dict that is a dict is taken;
  * dicts inside it join their names with dots; what is no tensor is left out. Views are dense: a tensor whose strides
  * say otherwise is copied. */

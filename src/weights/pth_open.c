@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "weights/gguf.h"
 #include "weights/pth.h"
 #include "weights/pth_pickle.h"
 #include "weights/pth_zip.h"
@@ -422,11 +423,12 @@ done:
     return status;
 }
 
-/* Everything that is neither PyTorch format goes to the safetensors reader, which also names what else a file may be. */
+/* Everything that is neither GGUF nor a PyTorch format goes to the safetensors reader, which also names what else a file may be. */
 static tsr_status read_any(tsr__weights *weights, tsr_error *err) {
     size_t size;
     const unsigned char *data = tsr__weights_bytes(weights, &size);
     if (!tsr__weights_looks_safetensors(weights)) {
+        if (tsr__gguf_looks(data, size)) return tsr__gguf_read(weights, err);
         if (size >= 4 && memcmp(data, "PK\x03\x04", 4) == 0) return read_torch(weights, 1, err);
         if (size >= 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5) return read_torch(weights, 0, err);
     }

@@ -101,7 +101,7 @@ static tsr_status check_prefix(const tsr__weights *weights, size_t *header_size,
 
 static int find_dtype(const char *name, tsr__dtype *out) {
     for (int i = 0; i < TSR_DTYPE_COUNT_; i++) {
-        if (strcmp(name, tsr__dtype_name((tsr__dtype)i)) == 0) {
+        if (tsr__dtype_block((tsr__dtype)i) == 1 && strcmp(name, tsr__dtype_name((tsr__dtype)i)) == 0) {
             *out = (tsr__dtype)i;
             return 1;
         }
@@ -166,10 +166,6 @@ static tsr_status read_entry(tsr__tensor_view *view, const char *name, const jso
     return TSR_OK;
 }
 
-static size_t view_bytes(const tsr__tensor_view *view) {
-    return view->count * tsr__dtype_size(view->dtype);
-}
-
 static int compare_names(const void *left, const void *right) {
     return strcmp(((const tsr__tensor_view *)left)->name, ((const tsr__tensor_view *)right)->name);
 }
@@ -177,7 +173,7 @@ static int compare_names(const void *left, const void *right) {
 static int compare_places(const void *left, const void *right) {
     const tsr__tensor_view *a = left, *b = right;
     if (a->data != b->data) return (const char *)a->data < (const char *)b->data ? -1 : 1;
-    return (view_bytes(a) > 0) - (view_bytes(b) > 0); /* empty tensors own nothing and sort first */
+    return (tsr__tensor_bytes(a) > 0) - (tsr__tensor_bytes(b) > 0); /* empty tensors own nothing and sort first */
 }
 
 /* Leaves views sorted by place; two non-empty tensors may not share a byte. */
@@ -186,8 +182,8 @@ static tsr_status check_overlap(tsr__weights *weights, tsr_error *err) {
     qsort(weights->views, weights->count, sizeof *weights->views, compare_places);
     for (size_t i = 0; i < weights->count; i++) {
         const tsr__tensor_view *view = &weights->views[i];
-        if (view_bytes(view) == 0) continue;
-        if (before && (const char *)before->data + view_bytes(before) > (const char *)view->data)
+        if (tsr__tensor_bytes(view) == 0) continue;
+        if (before && (const char *)before->data + tsr__tensor_bytes(before) > (const char *)view->data)
             return tsr__fail(err, TSR_BAD_FORMAT, "%s: tensors \"%s\" and \"%s\" overlap", weights->path, before->name,
                              view->name);
         before = view;
@@ -205,6 +201,22 @@ static tsr_status check_metadata(const tsr__weights *weights, json_t *metadata, 
             return tsr__fail(err, TSR_BAD_FORMAT, "%s: __metadata__ \"%s\" is not a text", weights->path, key);
     }
     return TSR_OK;
+}
+
+/* "Scaled" F8 files keep a factor beside a weight: NAME.weight and NAME.scale_weight. */
+static void link_scales(tsr__weights *weights) {
+    char name[512];
+    for (size_t i = 0; i < weights->count; i++) {
+        tsr__tensor_view *view = &weights->views[i];
+        const size_t length = strlen(view->name), end = strlen(".weight");
+        if (view->dtype != TSR_DTYPE_F8_E4M3 && view->dtype != TSR_DTYPE_F8_E5M2) continue;
+        if (length <= end || length > 400 || strcmp(view->name + length - end, ".weight") != 0) continue;
+        (void)snprintf(name, sizeof name, "%.*s.scale_weight", (int)(length - end), view->name);
+        const tsr__tensor_view *scale = tsr__weights_find(weights, name);
+        float value = 0.0f;
+        if (scale && scale->count == 1 && scale->dtype == TSR_DTYPE_F32) memcpy(&value, scale->data, sizeof value);
+        view->scale = value;
+    }
 }
 
 /* Parses the mapped file into views. */
@@ -239,6 +251,7 @@ static tsr_status index_file(tsr__weights *weights, tsr_error *err) {
     }
     TSR_TRY(check_overlap(weights, err));
     qsort(weights->views, weights->count, sizeof *weights->views, compare_names);
+    link_scales(weights);
 done:
     return status;
 }
@@ -361,6 +374,11 @@ void tsr__weights_close(tsr__weights *weights) {
     free(weights);
 }
 
+void tsr__weights_set_metadata(tsr__weights *weights, const char *key, const char *value) {
+    if (!weights->header) weights->metadata = weights->header = json_object();
+    (void)json_object_set_new(weights->metadata, key, json_string(value)); /* texts that are no UTF-8 are left out */
+}
+
 const char *tsr__weights_path(const tsr__weights *weights) {
     return weights->path;
 }
@@ -389,6 +407,6 @@ void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_v
     const uintptr_t page = (uintptr_t)page_size, map = (uintptr_t)weights->map;
     if ((uintptr_t)view->data < map || (uintptr_t)view->data >= map + weights->size) return; /* a copy, not the file */
     const uintptr_t begin = ((uintptr_t)view->data + page - 1) / page * page;
-    const uintptr_t end = ((uintptr_t)view->data + view_bytes(view)) / page * page;
+    const uintptr_t end = ((uintptr_t)view->data + tsr__tensor_bytes(view)) / page * page;
     if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* advice: failing changes nothing */
 }

@@ -5,25 +5,46 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "weights/weights.h"
+#include "weights/gguf.h"
 
 static const struct {
     const char *name;
-    size_t size;
+    size_t block, size; /* elements and bytes of a block */
+    int is_float;
 } DTYPES[TSR_DTYPE_COUNT_] = {
-    [TSR_DTYPE_F32] = { "F32", 4 }, [TSR_DTYPE_F16] = { "F16", 2 },         [TSR_DTYPE_BF16] = { "BF16", 2 },
-    [TSR_DTYPE_F64] = { "F64", 8 }, [TSR_DTYPE_I64] = { "I64", 8 },         [TSR_DTYPE_I32] = { "I32", 4 },
-    [TSR_DTYPE_U8] = { "U8", 1 },   [TSR_DTYPE_BOOL] = { "BOOL", 1 },       [TSR_DTYPE_I8] = { "I8", 1 },
-    [TSR_DTYPE_I16] = { "I16", 2 }, [TSR_DTYPE_U16] = { "U16", 2 },         [TSR_DTYPE_U32] = { "U32", 4 },
-    [TSR_DTYPE_U64] = { "U64", 8 }, [TSR_DTYPE_F8_E4M3] = { "F8_E4M3", 1 }, [TSR_DTYPE_F8_E5M2] = { "F8_E5M2", 1 },
+    [TSR_DTYPE_F32] = { "F32", 1, 4, 1 },         [TSR_DTYPE_F16] = { "F16", 1, 2, 1 },
+    [TSR_DTYPE_BF16] = { "BF16", 1, 2, 1 },       [TSR_DTYPE_F64] = { "F64", 1, 8, 1 },
+    [TSR_DTYPE_I64] = { "I64", 1, 8, 0 },         [TSR_DTYPE_I32] = { "I32", 1, 4, 0 },
+    [TSR_DTYPE_U8] = { "U8", 1, 1, 0 },           [TSR_DTYPE_BOOL] = { "BOOL", 1, 1, 0 },
+    [TSR_DTYPE_I8] = { "I8", 1, 1, 0 },           [TSR_DTYPE_I16] = { "I16", 1, 2, 0 },
+    [TSR_DTYPE_U16] = { "U16", 1, 2, 0 },         [TSR_DTYPE_U32] = { "U32", 1, 4, 0 },
+    [TSR_DTYPE_U64] = { "U64", 1, 8, 0 },         [TSR_DTYPE_F8_E4M3] = { "F8_E4M3", 1, 1, 1 },
+    [TSR_DTYPE_F8_E5M2] = { "F8_E5M2", 1, 1, 1 }, [TSR_DTYPE_Q4_0] = { "Q4_0", 32, 18, 1 },
+    [TSR_DTYPE_Q4_1] = { "Q4_1", 32, 20, 1 },     [TSR_DTYPE_Q5_0] = { "Q5_0", 32, 22, 1 },
+    [TSR_DTYPE_Q5_1] = { "Q5_1", 32, 24, 1 },     [TSR_DTYPE_Q8_0] = { "Q8_0", 32, 34, 1 },
+    [TSR_DTYPE_Q2_K] = { "Q2_K", 256, 84, 1 },    [TSR_DTYPE_Q3_K] = { "Q3_K", 256, 110, 1 },
+    [TSR_DTYPE_Q4_K] = { "Q4_K", 256, 144, 1 },   [TSR_DTYPE_Q5_K] = { "Q5_K", 256, 176, 1 },
+    [TSR_DTYPE_Q6_K] = { "Q6_K", 256, 210, 1 },
 };
 
 const char *tsr__dtype_name(tsr__dtype dtype) {
     return (unsigned)dtype < TSR_DTYPE_COUNT_ ? DTYPES[dtype].name : "?";
 }
 
+int tsr__dtype_is_float(tsr__dtype dtype) {
+    return (unsigned)dtype < TSR_DTYPE_COUNT_ && DTYPES[dtype].is_float;
+}
+
+size_t tsr__dtype_block(tsr__dtype dtype) {
+    return (unsigned)dtype < TSR_DTYPE_COUNT_ ? DTYPES[dtype].block : 1;
+}
+
 size_t tsr__dtype_size(tsr__dtype dtype) {
     return (unsigned)dtype < TSR_DTYPE_COUNT_ ? DTYPES[dtype].size : 0;
+}
+
+size_t tsr__tensor_bytes(const tsr__tensor_view *view) {
+    return view->count / tsr__dtype_block(view->dtype) * tsr__dtype_size(view->dtype);
 }
 
 static float float_of_bits(uint32_t bits) {
@@ -85,29 +106,59 @@ static float e4m3_to_float(unsigned char byte) {
     return half_to_float(sign | magnitude << 7) * 256.0f;
 }
 
-tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_error *err) {
+/* Blocks that the range touches only in part go through a buffer. */
+static void blocks_to_f32(const tsr__tensor_view *view, size_t first, size_t count, float *out) {
+    enum { LARGEST = 256 };
+    float buffer[LARGEST];
+    const size_t block = tsr__dtype_block(view->dtype), size = tsr__dtype_size(view->dtype);
     const unsigned char *bytes = view->data;
+    while (count) {
+        const size_t skip = first % block, take = block - skip < count ? block - skip : count;
+        const unsigned char *from = bytes + first / block * size;
+        if (take == block) {
+            tsr__gguf_block_to_f32(view->dtype, from, out);
+        } else {
+            tsr__gguf_block_to_f32(view->dtype, from, buffer);
+            memcpy(out, buffer + skip, take * sizeof *out);
+        }
+        out += take;
+        first += take;
+        count -= take;
+    }
+}
+
+tsr_status tsr__tensor_part_to_f32(const tsr__tensor_view *view, size_t first, size_t count, float *out,
+                                   tsr_error *err) {
+    const unsigned char *bytes = (const unsigned char *)view->data;
+    if (!tsr__dtype_is_float(view->dtype))
+        return tsr__fail(err, TSR_UNSUPPORTED, "tensor \"%s\": %s values are not floating point", view->name,
+                         tsr__dtype_name(view->dtype));
+    if (count) bytes += first / tsr__dtype_block(view->dtype) * tsr__dtype_size(view->dtype);
     switch (view->dtype) {
     case TSR_DTYPE_F32:
-        if (view->count) memcpy(out, bytes, view->count * sizeof *out);
-        return TSR_OK;
-    case TSR_DTYPE_F16: tsr__f16_to_f32(out, bytes, view->count); return TSR_OK;
-    case TSR_DTYPE_BF16: tsr__bf16_to_f32(out, bytes, view->count); return TSR_OK;
+        if (count) memcpy(out, bytes, count * sizeof *out);
+        break;
+    case TSR_DTYPE_F16: tsr__f16_to_f32(out, bytes, count); break;
+    case TSR_DTYPE_BF16: tsr__bf16_to_f32(out, bytes, count); break;
     case TSR_DTYPE_F64:
-        for (size_t i = 0; i < view->count; i++) {
+        for (size_t i = 0; i < count; i++) {
             double value;
             memcpy(&value, bytes + 8 * i, sizeof value);
             out[i] = (float)value;
         }
-        return TSR_OK;
+        break;
     case TSR_DTYPE_F8_E4M3:
-        for (size_t i = 0; i < view->count; i++) out[i] = e4m3_to_float(bytes[i]);
-        return TSR_OK;
+        for (size_t i = 0; i < count; i++) out[i] = e4m3_to_float(bytes[i]);
+        break;
     case TSR_DTYPE_F8_E5M2:
-        for (size_t i = 0; i < view->count; i++) out[i] = e5m2_to_float(bytes[i]);
-        return TSR_OK;
-    default:
-        return tsr__fail(err, TSR_UNSUPPORTED, "tensor \"%s\": %s values are not floating point", view->name,
-                         tsr__dtype_name(view->dtype));
+        for (size_t i = 0; i < count; i++) out[i] = e5m2_to_float(bytes[i]);
+        break;
+    default: blocks_to_f32(view, first, count, out); break;
     }
+    for (size_t i = 0; view->scale != 0.0f && i < count; i++) out[i] *= view->scale;
+    return TSR_OK;
+}
+
+tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_error *err) {
+    return tsr__tensor_part_to_f32(view, 0, view->count, out, err);
 }

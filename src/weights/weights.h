@@ -23,6 +23,17 @@ typedef enum tsr__dtype {
     TSR_DTYPE_U64,
     TSR_DTYPE_F8_E4M3,
     TSR_DTYPE_F8_E5M2,
+    /* GGUF's blocks: 32 or 256 elements share their scales (weights/gguf_blocks.c) */
+    TSR_DTYPE_Q4_0,
+    TSR_DTYPE_Q4_1,
+    TSR_DTYPE_Q5_0,
+    TSR_DTYPE_Q5_1,
+    TSR_DTYPE_Q8_0,
+    TSR_DTYPE_Q2_K,
+    TSR_DTYPE_Q3_K,
+    TSR_DTYPE_Q4_K,
+    TSR_DTYPE_Q5_K,
+    TSR_DTYPE_Q6_K,
     TSR_DTYPE_COUNT_
 } tsr__dtype;
 
@@ -33,6 +44,7 @@ typedef struct tsr__tensor_view {
     int64_t shape[8];
     size_t count;     /* product of shape */
     const void *data; /* borrowed, may be unaligned */
+    float scale;      /* "scaled" F8 files: what every value is multiplied by; 0: nothing */
 } tsr__tensor_view;
 
 typedef struct tsr__weights tsr__weights;
@@ -51,11 +63,17 @@ const char *tsr__weights_metadata(const tsr__weights *weights, const char *key);
 /* Tells the system that the view's whole pages may leave memory; they are read again from the file when touched. Lets a
  * big model be packed tensor by tensor without doubling. Does nothing for weights opened from memory. */
 void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view);
-/* Converts to float32: F32, F16, BF16, F64, F8_E4M3, F8_E5M2; out has room for view->count. UNSUPPORTED for
- * integers. */
+/* Converts to float32: F32, F16, BF16, F64, F8_E4M3, F8_E5M2 and GGUF's blocks; out has room for view->count.
+ * UNSUPPORTED for integers. */
 tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_error *err);
+/* The same for elements [first, first + count). */
+tsr_status tsr__tensor_part_to_f32(const tsr__tensor_view *view, size_t first, size_t count, float *out,
+                                   tsr_error *err);
 const char *tsr__dtype_name(tsr__dtype dtype);
-size_t tsr__dtype_size(tsr__dtype dtype); /* bytes an element */
+int tsr__dtype_is_float(tsr__dtype dtype); /* whether it converts to float32 */
+size_t tsr__dtype_block(tsr__dtype dtype); /* elements a block: 1, or GGUF's 32 or 256 */
+size_t tsr__dtype_size(tsr__dtype dtype);  /* bytes a block: bytes an element where blocks are single ones */
+size_t tsr__tensor_bytes(const tsr__tensor_view *view);
 /* Runs of 16-bit halves (any alignment) to float32; subnormals, infinities and NaN are kept. */
 void tsr__f16_to_f32(float *out, const void *in, size_t count);
 void tsr__bf16_to_f32(float *out, const void *in, size_t count);

@@ -19,4 +19,7 @@ tsr_status tsr__weights_index(tsr__weights *weights, tsr_error *err);
 tsr_status tsr__weights_take_views(tsr__weights *weights, tsr__tensor_view *views, size_t count, void *storage,
                                    tsr_error *err);
 
+/* One text of the file's metadata, as tsr__weights_metadata gives it; for formats without a JSON header. */
+void tsr__weights_set_metadata(tsr__weights *weights, const char *key, const char *value);
+
 #endif /* TSR_WEIGHTS_PRIV_H */
