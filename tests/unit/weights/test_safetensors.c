@@ -231,19 +231,19 @@ static void to_f32__converts_each_float_type(void **state) {
     static const double f64[] = { 1.5, -2.25 };
     float out[5];
     tsr_error err = TSR_ERROR_INIT;
-    tsr__tensor_view view = { "t", TSR_DTYPE_F8_E4M3, 1, { 5 }, 5, bytes };
+    tsr__tensor_view view = { "t", TSR_DTYPE_F8_E4M3, 1, { 5 }, 5, bytes, 0 };
     assert_int_equal(tsr__tensor_to_f32(&view, out, &err), TSR_OK);
     assert_true(out[0] == 1.0f && out[1] == -1.0f && out[2] == 448.0f && out[3] == ldexpf(1, -9) && isnan(out[4]));
-    view = (tsr__tensor_view){ "t", TSR_DTYPE_F8_E5M2, 1, { 1 }, 1, "\x3c" };
+    view = (tsr__tensor_view){ "t", TSR_DTYPE_F8_E5M2, 1, { 1 }, 1, "\x3c", 0 };
     assert_int_equal(tsr__tensor_to_f32(&view, out, &err), TSR_OK);
     assert_true(out[0] == 1.0f);
-    view = (tsr__tensor_view){ "t", TSR_DTYPE_BF16, 1, { 3 }, 3, bf16 };
+    view = (tsr__tensor_view){ "t", TSR_DTYPE_BF16, 1, { 3 }, 3, bf16, 0 };
     assert_int_equal(tsr__tensor_to_f32(&view, out, &err), TSR_OK);
     assert_true(out[0] == 1.0f && out[1] == -2.0f && isinf(out[2]));
-    view = (tsr__tensor_view){ "t", TSR_DTYPE_F64, 1, { 2 }, 2, f64 };
+    view = (tsr__tensor_view){ "t", TSR_DTYPE_F64, 1, { 2 }, 2, f64, 0 };
     assert_int_equal(tsr__tensor_to_f32(&view, out, &err), TSR_OK);
     assert_true(out[0] == 1.5f && out[1] == -2.25f);
-    view = (tsr__tensor_view){ "t", TSR_DTYPE_I64, 1, { 1 }, 1, f64 };
+    view = (tsr__tensor_view){ "t", TSR_DTYPE_I64, 1, { 1 }, 1, f64, 0 };
     assert_int_equal(tsr__tensor_to_f32(&view, out, &err), TSR_UNSUPPORTED);
 }
 
