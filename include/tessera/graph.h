@@ -43,7 +43,8 @@ TSR_API tsr_status tsr_workflow_set(tsr_workflow *workflow, const char *target, 
 /* The workflow in API format; *out is released with tsr_free. */
 TSR_API tsr_status tsr_workflow_json(char **out, const tsr_workflow *workflow, tsr_error *err);
 
-/* Only these output nodes run (ComfyUI's partial_execution_targets); NULL or none: all. Ids are copied. */
+/* Only these output nodes run (ComfyUI's partial_execution_targets); NULL or none: all. Ids are copied. NOT_FOUND for an
+ * id that the workflow lacks. */
 TSR_API tsr_status tsr_workflow_set_targets(tsr_workflow *workflow, const char *const *ids, int n, tsr_error *err);
 /* A JSON object whose members go into saved pictures beside the prompt (ComfyUI's extra_pnginfo, usually
  * {"workflow": ...}); NULL: none. Copied. Errors: BAD_FORMAT, TOO_LARGE. */
@@ -101,9 +102,10 @@ typedef struct tsr_workflow_output {
     char *type;      /* "output" or "temp" */
     char *subfolder; /* below the output folder, "" at its top */
     char *filename;
-    char *path;         /* as written; NULL when nothing is written */
-    tsr_image *image;   /* of picture outputs, with metadata; else NULL */
-    tsr_latent *latent; /* of SaveLatent; else NULL */
+    char *path; /* as written; NULL when nothing is written */
+    tsr_image
+        *image; /* of picture outputs, with metadata; else NULL. NULL too when an earlier run saved it: see path */
+    tsr_latent *latent; /* of SaveLatent, likewise */
 } tsr_workflow_output;
 
 typedef enum tsr_graph_event_kind {

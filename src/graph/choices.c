@@ -137,6 +137,22 @@ tsr_status tsr__choices_latents(tsr__names *out, const tsr_graph *graph, tsr_err
     return names_in(out, graph, "input", latent_files, err);
 }
 
+const char *tsr__choices_folder(tsr__choices_fn choices) {
+    static const struct {
+        tsr__choices_fn choices;
+        const char *folder;
+    } rows[] = {
+        { tsr__choices_checkpoints, "checkpoints" },
+        { tsr__choices_loras, "loras" },
+        { tsr__choices_upscale_models, "upscale_models" },
+        { tsr__choices_pictures, "input" },
+        { tsr__choices_latents, "input" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (choices == rows[i].choices) return rows[i].folder;
+    return NULL;
+}
+
 /* A name from a workflow must not reach other folders. */
 static int leaves_folder(const char *name) {
     if (name[0] == '/' || name[0] == '~') return 1;

@@ -1,136 +1,48 @@
 /* graph/execute.c - runs the nodes that the outputs need, each once, equal ones together, results dropped after their last
- * use. */
-#include <errno.h>
+ * use or kept for later runs. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/graph_priv.h"
-
-/* What the runner knows of one node. */
-typedef struct entry {
-    int index; /* in the workflow */
-    char *signature;
-    int same_as; /* entry that stands for it, or itself */
-    int uses;    /* inputs that still want its results */
-    tsr__value *results[TSR__MAX_OUTPUTS];
-} entry;
-
-typedef struct plan {
-    const tsr_workflow *workflow;
-    entry *entries; /* in the order of running */
-    int count;
-    int *entry_of; /* [nodes]: index into entries, -1 */
-} plan;
-
-static void drop_results(entry *e) {
-    for (int i = 0; i < TSR__MAX_OUTPUTS; i++) {
-        tsr__value_unref(e->results[i]);
-        e->results[i] = NULL;
-    }
-}
-
-static void clear_plan(plan *p) {
-    for (int i = 0; i < p->count; i++) {
-        free(p->entries[i].signature);
-        drop_results(&p->entries[i]);
-    }
-    free(p->entries);
-    free(p->entry_of);
-}
-
-/* --- order ------------------------------------------------------------------------------------------------------------------ */
-/* Depth first; validation has refused cycles. */
-static void add_node(plan *p, int index) {
-    const tsr__workflow_node *node = &p->workflow->nodes[index];
-    const char *name;
-    json_t *value;
-    int slot;
-    if (p->entry_of[index] >= 0) return;
-    json_object_foreach(node->inputs, name, value) {
-        int from = tsr__is_link(value) ? tsr__workflow_link(p->workflow, value, &slot) : -1;
-        if (from >= 0 && tsr__node_input_find(node->row, name) >= 0) add_node(p, from);
-    }
-    p->entry_of[index] = p->count;
-    p->entries[p->count].index = index;
-    p->entries[p->count].same_as = p->count;
-    p->count++;
-}
-
-/* Grows *text; 0 when memory is out. */
-static int extend(char **text, char *more) {
-    char *joined = *text && more ? tsr__format("%s;%s", *text, more) : NULL;
-    free(*text);
-    free(more);
-    *text = joined;
-    return joined != NULL;
-}
-
-/* Class, values and sources: equal signatures give equal results. */
-static char *signature_of(const plan *p, const tsr__workflow_node *node) {
-    char *text = tsr__strdup(node->class_type);
-    const char *name;
-    json_t *value;
-    int slot;
-    json_object_foreach(node->inputs, name, value) {
-        if (tsr__node_input_find(node->row, name) < 0) continue;
-        int from = tsr__is_link(value) ? tsr__workflow_link(p->workflow, value, &slot) : -1;
-        if (from >= 0) {
-            extend(&text, tsr__format("%s=#%d.%d", name, p->entries[p->entry_of[from]].same_as, slot));
-        } else {
-            char *literal = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
-            extend(&text, literal ? tsr__format("%s=%s", name, literal) : NULL);
-            free(literal);
-        }
-    }
-    return text;
-}
-
-static void count_uses(plan *p, const tsr__workflow_node *node, int change) {
-    const char *name;
-    json_t *value;
-    int slot;
-    json_object_foreach(node->inputs, name, value) {
-        int from = tsr__is_link(value) ? tsr__workflow_link(p->workflow, value, &slot) : -1;
-        if (from < 0 || tsr__node_input_find(node->row, name) < 0) continue;
-        entry *e = &p->entries[p->entries[p->entry_of[from]].same_as];
-        e->uses += change;
-        if (change < 0 && e->uses == 0) drop_results(e);
-    }
-}
-
-static tsr_status make_plan(plan *p, const tsr__check *check, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    const tsr_workflow *workflow = check->workflow;
-    p->workflow = workflow;
-    TSR_ALLOC_ZERO(err, p->entries, workflow->n_nodes + 1);
-    TSR_ALLOC(err, p->entry_of, workflow->n_nodes + 1);
-    for (int i = 0; i < workflow->n_nodes; i++) p->entry_of[i] = -1;
-    for (int i = 0; i < workflow->n_nodes; i++)
-        if (check->outputs[i]) add_node(p, i);
-    for (int i = 0; i < p->count; i++) {
-        entry *e = &p->entries[i];
-        const tsr__workflow_node *node = &workflow->nodes[e->index];
-        e->signature = signature_of(p, node);
-        if (!e->signature) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-        for (int k = 0; k < i && !node->row->is_output && e->same_as == i; k++)
-            if (strcmp(p->entries[k].signature, e->signature) == 0) e->same_as = k;
-        if (e->same_as == i) count_uses(p, node, 1);
-    }
-done:
-    return status;
-}
+#include "graph/run_plan.h"
 
 /* --- one node ------------------------------------------------------------------------------------------------------------ */
-static int tell(tsr__running *run, tsr_graph_event_kind kind, const tsr_progress *progress) {
-    run->event.kind = kind;
-    run->event.progress = progress;
+static int call_back(tsr__running *run) {
     const tsr_graph_callbacks *c = run->callbacks;
     if (c && c->cancelled && c->cancelled(c->user)) return 1;
     return c && c->event ? c->event(c->user, &run->event) : 0;
 }
 
+static int tell(tsr__running *run, tsr_graph_event_kind kind) {
+    run->event.kind = kind;
+    return call_back(run);
+}
+
+static int tell_preview(tsr__running *run, const tsr_progress *progress) {
+    tsr_image *image = tsr__run_preview(run, progress);
+    if (!image) return 0;
+    run->event.preview = image;
+    int stop = tell(run, TSR_GRAPH_NODE_PREVIEW);
+    run->event.preview = NULL;
+    tsr_image_free(image);
+    return stop;
+}
+
 static int on_progress(void *user, const tsr_progress *progress) {
-    return tell(user, TSR_GRAPH_NODE_PROGRESS, progress);
+    tsr__running *run = user;
+    run->event.progress = progress;
+    int stop = tell(run, TSR_GRAPH_NODE_PROGRESS) || tell_preview(run, progress);
+    run->event.progress = NULL;
+    return stop;
+}
+
+/* The outputs that the node in hand has added. */
+static int tell_outputs(tsr__running *run, tsr_graph_event_kind kind, int before) {
+    run->event.output_count = run->outputs->count - before;
+    run->event.outputs = run->event.output_count ? run->outputs->items + before : NULL;
+    int stop = tell(run, kind);
+    run->event.output_count = 0;
+    run->event.outputs = NULL;
+    return stop;
 }
 
 static int on_cancelled(void *user) {
@@ -146,13 +58,13 @@ static tsr_status check_linked(const tsr__input *input, const tsr__value *value,
                      input->min, input->max);
 }
 
-static tsr_status get_value(tsr__value **out, const plan *p, const tsr__input *input, const json_t *value,
+static tsr_status get_value(tsr__value **out, const tsr__run_plan *p, const tsr__input *input, const json_t *value,
                             tsr_error *err) {
     tsr_status status = TSR_OK;
     int slot, from = tsr__is_link(value) ? tsr__workflow_link(p->workflow, value, &slot) : -1;
     *out = NULL;
     if (from < 0) return tsr__literal(out, input, value, err);
-    *out = tsr__value_ref(p->entries[p->entries[p->entry_of[from]].same_as].results[slot]);
+    *out = tsr__value_ref(tsr__run_plan_source(p, from)->results[slot]);
     if (!*out)
         TSR_FAIL(err, TSR_WRONG_STATE, "%s: node %s gave no output %d", input->name, p->workflow->nodes[from].id, slot);
     TSR_TRY(check_linked(input, *out, err));
@@ -173,7 +85,7 @@ static void clear_inputs(inputs *in) {
     free(in->many);
 }
 
-static tsr_status gather(inputs *in, const plan *p, const tsr__workflow_node *node, tsr_error *err) {
+static tsr_status gather(inputs *in, const tsr__run_plan *p, const tsr__workflow_node *node, tsr_error *err) {
     tsr_status status = TSR_OK;
     const char *name;
     json_t *value;
@@ -194,7 +106,13 @@ done:
     return status;
 }
 
-static tsr_status run_node(tsr__running *run, plan *p, entry *e, tsr_error *err) {
+/* Of what only its maker knows, a network behind a value, the file's size tells about how large it is. */
+static void settle(tsr__value *value, size_t file_bytes) {
+    tsr__value_hold_slot(value);
+    if (value && value->other) value->bytes = sizeof *value + file_bytes;
+}
+
+static tsr_status run_node(tsr__running *run, tsr__run_plan *p, tsr__plan_entry *e, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__workflow_node *node = &p->workflow->nodes[e->index];
     inputs in = { .n_many = 0 };
@@ -209,34 +127,88 @@ static tsr_status run_node(tsr__running *run, plan *p, entry *e, tsr_error *err)
     call.n_many = in.n_many;
     TSR_TRY(node->row->run(&call, err));
 done:
-    for (int i = 0; i < TSR__MAX_OUTPUTS; i++) e->results[i] = call.results[i];
+    for (int i = 0; i < TSR__MAX_OUTPUTS; i++) {
+        e->results[i] = call.results[i];
+        settle(e->results[i], e->file_bytes);
+    }
     clear_inputs(&in);
     return status;
 }
 
-static tsr_status run_entry(tsr__running *run, plan *p, int i, tsr_error *err) {
+/* What an earlier run saved counts as saved by this one. */
+static tsr_status take_outputs(tsr__running *run, tsr__plan_entry *e, const char *node, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (int i = 0; i < e->n_outputs; i++) {
+        tsr_workflow_output *to = NULL;
+        TSR_TRY(tsr__new_output(&to, run->outputs, err));
+        *to = e->outputs[i];
+        memset(&e->outputs[i], 0, sizeof e->outputs[i]);
+        to->node = tsr__strdup(node);
+        if (!to->node) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    }
+done:
+    return status;
+}
+
+static tsr_status run_one(tsr__running *run, tsr__run_plan *p, tsr__plan_entry *e, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_error reason = TSR_ERROR_INIT;
-    entry *e = &p->entries[i];
     const tsr__workflow_node *node = &p->workflow->nodes[e->index];
+    int before = run->outputs->count;
+    if (tell(run, TSR_GRAPH_NODE_STARTED)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
+    status = run_node(run, p, e, &reason);
+    if (status == TSR_CANCELLED) TSR_FAIL(err, status, "%s", reason.message);
+    if (status != TSR_OK) {
+        run->event.message = reason.message;
+        (void)tell(run, TSR_GRAPH_NODE_FAILED);
+        run->event.message = NULL;
+        TSR_FAIL(err, status, "node %s (%s): %s", node->id, node->class_type, reason.message);
+    }
+    run->outputs->nodes_run++;
+    tsr__cache_store(run->graph->cache, &p->keys[e->index], e->results, run->outputs->items + before,
+                     run->outputs->count - before);
+    run->event.done++;
+    if (tell_outputs(run, TSR_GRAPH_NODE_DONE, before)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
+done:
+    return status;
+}
+
+static tsr_status run_entry(tsr__running *run, tsr__run_plan *p, int i, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__plan_entry *e = &p->entries[i];
+    const tsr__workflow_node *node = &p->workflow->nodes[e->index];
+    int before = run->outputs->count;
     run->event.node = node->id;
     run->event.class_type = node->class_type;
     run->event.done = i;
-    if (e->same_as != i) {
+    if (e->state == TSR__PLAN_RUN) {
+        TSR_TRY(run_one(run, p, e, err));
+    } else {
         run->outputs->nodes_cached++;
-        if (tell(run, TSR_GRAPH_NODE_CACHED, NULL)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
-        goto done;
+        run->event.done++;
+        TSR_TRY(take_outputs(run, e, node->id, err));
+        if (tell_outputs(run, TSR_GRAPH_NODE_CACHED, before)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
     }
-    if (tell(run, TSR_GRAPH_NODE_STARTED, NULL)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
-    status = run_node(run, p, e, &reason);
-    if (status == TSR_CANCELLED) TSR_FAIL(err, status, "%s", reason.message);
-    if (status != TSR_OK) TSR_FAIL(err, status, "node %s (%s): %s", node->id, node->class_type, reason.message);
-    run->outputs->nodes_run++;
-    if (e->uses == 0) drop_results(e);
-    count_uses(p, node, -1);
-    run->event.done = i + 1;
-    if (tell(run, TSR_GRAPH_NODE_DONE, NULL)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
+    tsr__run_plan_done(p, i);
 done:
+    return status;
+}
+
+/* The ids of what will not run, before anything does. */
+static tsr_status tell_started(tsr__running *run, const tsr__run_plan *p, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const char **cached = NULL;
+    int n = 0;
+    TSR_ALLOC(err, cached, p->count + 1);
+    for (int i = 0; i < p->count; i++)
+        if (p->entries[i].state != TSR__PLAN_RUN) cached[n++] = p->workflow->nodes[p->entries[i].index].id;
+    run->event.cached = cached;
+    run->event.cached_count = n;
+    if (tell(run, TSR_GRAPH_RUN_STARTED)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
+done:
+    run->event.cached = NULL;
+    run->event.cached_count = 0;
+    free(cached);
     return status;
 }
 
@@ -255,7 +227,7 @@ tsr_status tsr_workflow_run(tsr_workflow_outputs **out, tsr_graph *graph, const 
                             const tsr_graph_callbacks *callbacks, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__check check = { 0 };
-    plan p = { 0 };
+    tsr__run_plan p = { 0 };
     tsr__running run = { .graph = graph, .workflow = workflow, .callbacks = callbacks };
     *out = NULL;
     TSR_ALLOC_ZERO(err, run.outputs, 1);
@@ -264,18 +236,20 @@ tsr_status tsr_workflow_run(tsr_workflow_outputs **out, tsr_graph *graph, const 
         status = refuse(&check, err);
         goto done;
     }
-    TSR_TRY(make_plan(&p, &check, err));
+    TSR_TRY(tsr__run_plan_make(&p, graph, &check, err));
+    graph->runs++;
     run.event.struct_size = sizeof run.event;
     run.event.total = p.count;
     run.engine_callbacks.struct_size = sizeof run.engine_callbacks;
     run.engine_callbacks.user = &run;
     run.engine_callbacks.cancelled = on_cancelled;
     graph->callbacks = &run.engine_callbacks;
+    TSR_TRY(tell_started(&run, &p, err));
     for (int i = 0; i < p.count; i++) TSR_TRY(run_entry(&run, &p, i, err));
     *out = run.outputs;
     run.outputs = NULL;
 done:
-    clear_plan(&p); /* values before the slots that they stand for */
+    tsr__run_plan_clear(&p); /* values before the slots that they stand for */
     if (graph->callbacks == &run.engine_callbacks) {
         graph->callbacks = NULL;
         tsr__slots_end_run(graph);

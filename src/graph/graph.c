@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,16 @@ static tsr_status default_models(char **out, tsr_error *err) {
     return status;
 }
 
+/* Five letters of chance, so that the files of several runs of a program do not meet. */
+static tsr_status draw_temp_prefix(tsr_graph *graph, tsr_error *err) {
+    unsigned char letters[5];
+    if (getrandom(letters, sizeof letters, 0) != (ssize_t)sizeof letters)
+        return tsr__fail(err, TSR_IO, "the system gives no random letters");
+    for (size_t i = 0; i < sizeof letters; i++) letters[i] = (unsigned char)('a' + letters[i] % 26);
+    snprintf(graph->temp_prefix, sizeof graph->temp_prefix, "ComfyUI_temp_%.5s", (const char *)letters);
+    return TSR_OK;
+}
+
 tsr_status tsr_graph_open(tsr_graph **out, const tsr_graph_options *options, tsr_error *err) {
     static const tsr_graph_options defaults = TSR_GRAPH_OPTIONS_INIT;
     tsr_status status = TSR_OK;
@@ -26,11 +37,15 @@ tsr_status tsr_graph_open(tsr_graph **out, const tsr_graph_options *options, tsr
     graph->history = options->history;
     graph->precision = options->precision;
     graph->threads = options->threads;
+    graph->model_memory = options->model_memory;
+    TSR_TRY(draw_temp_prefix(graph, err));
+    if (options->cache_memory) TSR_TRY(tsr__cache_new(&graph->cache, options->cache_memory, err));
     graph->input = tsr__strdup(options->input ? options->input : "input");
     graph->output = tsr__strdup(options->output);
+    graph->temp = tsr__strdup(options->temp);
     if (options->models) graph->models = tsr__strdup(options->models);
     else TSR_TRY(default_models(&graph->models, err));
-    if (!graph->models || !graph->input || (options->output && !graph->output))
+    if (!graph->models || !graph->input || (options->output && !graph->output) || (options->temp && !graph->temp))
         TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     *out = graph;
     graph = NULL;
@@ -41,28 +56,52 @@ done:
 
 void tsr_graph_close(tsr_graph *graph) {
     if (!graph) return;
+    tsr__cache_free(graph->cache); /* values before the slots that they stand for */
     tsr__slots_free(graph);
     free(graph->models);
     free(graph->input);
     free(graph->output);
+    free(graph->temp);
     free(graph);
 }
 
+void tsr_graph_release(tsr_graph *graph, int models) {
+    tsr__cache_clear(graph->cache);
+    if (models) tsr__slots_close_engines(graph);
+}
+
+tsr_graph_memory tsr_graph_get_memory(const tsr_graph *graph) {
+    tsr_graph_memory memory = { .results = tsr__cache_bytes(graph->cache) };
+    memory.models = tsr__slots_bytes(graph, &memory.model_count);
+    return memory;
+}
+
 /* --- outputs ---------------------------------------------------------------------------------------------------------------- */
+void tsr__output_clear(tsr_workflow_output *o) {
+    free(o->node);
+    free(o->type);
+    free(o->subfolder);
+    free(o->filename);
+    free(o->path);
+    tsr_image_free(o->image);
+    tsr_latent_free(o->latent);
+}
+
 void tsr_workflow_outputs_free(tsr_workflow_outputs *outputs) {
     if (!outputs) return;
-    for (int i = 0; i < outputs->count; i++) {
-        tsr_workflow_output *o = &outputs->items[i];
-        free(o->node);
-        free(o->type);
-        free(o->subfolder);
-        free(o->filename);
-        free(o->path);
-        tsr_image_free(o->image);
-        tsr_latent_free(o->latent);
-    }
+    for (int i = 0; i < outputs->count; i++) tsr__output_clear(&outputs->items[i]);
     free(outputs->items);
     free(outputs);
+}
+
+tsr_status tsr__new_output(tsr_workflow_output **out, tsr_workflow_outputs *outputs, tsr_error *err) {
+    *out = NULL;
+    tsr_workflow_output *items = realloc(outputs->items, (size_t)(outputs->count + 1) * sizeof *items);
+    if (!items) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    outputs->items = items;
+    *out = &items[outputs->count++];
+    memset(*out, 0, sizeof **out);
+    return TSR_OK;
 }
 
 static tsr_status make_folders(const char *path, tsr_error *err) {
@@ -121,20 +160,16 @@ tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const cha
                            int temp, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_workflow_outputs *outputs = call->run->outputs;
-    const char *root = temp ? NULL : call->graph->output, *slash = strrchr(prefix, '/');
+    const char *root = temp ? call->graph->temp : call->graph->output, *slash = strrchr(prefix, '/');
+    tsr_workflow_output *o = NULL;
     char *folder = NULL;
     *out = NULL;
     if (!is_safe_prefix(prefix))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "filename_prefix: '%.200s' is not a name inside the output folder", prefix);
-    tsr_workflow_output *items = realloc(outputs->items, (size_t)(outputs->count + 1) * sizeof *items);
-    if (!items) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    outputs->items = items;
-    tsr_workflow_output *o = &items[outputs->count];
-    memset(o, 0, sizeof *o);
+    TSR_TRY(tsr__new_output(&o, outputs, err));
     o->node = tsr__strdup(call->id);
     o->type = tsr__strdup(temp ? "temp" : "output");
     o->subfolder = tsr__format("%.*s", slash ? (int)(slash - prefix) : 0, prefix);
-    outputs->count++;
     const char *name = slash ? slash + 1 : prefix;
     if (root) folder = slash ? tsr__format("%s/%s", root, o->subfolder) : tsr__strdup(root);
     if (!o->node || !o->type || !o->subfolder || (root && !folder)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");

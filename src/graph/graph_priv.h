@@ -4,6 +4,8 @@
 
 #include <jansson.h>
 
+#include "engine/engine_memory.h"
+#include "engine/engine_preview.h"
 #include "engine/engine_priv.h"
 #include "graph/node.h"
 #include "sample/cond_list.h"
@@ -20,8 +22,10 @@ typedef struct tsr__workflow_node {
 } tsr__workflow_node;
 
 struct tsr_workflow {
-    json_t *prompt; /* API format: owns everything below */
-    json_t *ui;     /* the UI format it was made of, or NULL: goes into saved pictures */
+    json_t *prompt;     /* API format: owns everything below */
+    json_t *ui;         /* the UI format it was made of, or NULL: goes into saved pictures */
+    json_t *extra;      /* an object whose members go into saved pictures, or NULL */
+    tsr__names targets; /* ids of the output nodes that run; none: all */
     tsr__workflow_node *nodes;
     int n_nodes;
 };
@@ -38,6 +42,8 @@ tsr_status tsr__workflow_from_ui(json_t **out, const json_t *ui, tsr_error *err)
 /* A link's source, or -1 when it is no link or leads nowhere. */
 int tsr__workflow_link(const tsr_workflow *workflow, const json_t *value, int *slot_out);
 int tsr__workflow_find(const tsr_workflow *workflow, const char *id);
+/* Whether the node is an output node that runs. */
+int tsr__workflow_wants(const tsr_workflow *workflow, const tsr__workflow_node *node);
 /* 1 when the value has the form of a link. */
 int tsr__is_link(const json_t *value);
 /* {"__value__": v} stands for v. */
@@ -92,17 +98,27 @@ typedef struct tsr__slot {
     tsr__bound *bound;
     tsr__pair *pairs;
     tsr__cond_denoiser lists;
-    int used; /* by the run in hand */
+    tsr__preview_map preview; /* channels 0: not made yet */
+    int refs;                 /* values that stand for it */
+    uint64_t last_run;        /* number of the newest run that used it */
     struct tsr__slot *next;
 } tsr__slot;
 
+typedef struct tsr__cache tsr__cache;
+
 struct tsr_graph {
-    char *models, *input, *output;
+    char *models, *input, *output, *temp;
+    char temp_prefix[24]; /* of PreviewImage's files */
+    size_t model_memory;
+    tsr__cache *cache; /* NULL: nothing is kept */
+    uint64_t runs;     /* so far; the one in hand counts */
+    uint64_t unknowns; /* keys made so far that equal no other */
     tsr_history history;
     tsr_precision precision;
     int threads;
     tsr__slot *slots;
     const tsr_engine_callbacks *callbacks; /* of the run in hand, for text and pictures */
+    tsr__slot *painter;                    /* whose network samples; for previews; NULL between runs */
 };
 
 tsr_status tsr__slot_get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, tsr_error *err);
@@ -113,9 +129,51 @@ tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot,
 /* A guide for a MODEL and two CONDITIONINGs; negative may be NULL. Valid until the run ends. */
 tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *model, tsr__value *positive,
                            tsr__value *negative, double cfg, tsr_error *err);
-/* Forgets what one run bound; closes engines that it did not use. */
+/* Forgets what one run bound; closes engines that it did not use, but for model_memory. */
 void tsr__slots_end_run(tsr_graph *graph);
+/* Closes all engines; slots that values stand for stay. */
+void tsr__slots_close_engines(tsr_graph *graph);
+size_t tsr__slots_bytes(const tsr_graph *graph, int *count_out);
 void tsr__slots_free(tsr_graph *graph);
+
+/* --- keys (cache_key.c) ---------------------------------------------------------------------------------------------------- */
+/* Equal keys, equal results: made of the class, the inputs, the keys of what is linked, and the files that are read. */
+typedef struct tsr__key {
+    unsigned char bytes[32];
+} tsr__key;
+/* keys: [nodes], those of linked nodes filled. *file_bytes: size of the files that the node reads. */
+tsr_status tsr__key_of(tsr__key *out, size_t *file_bytes, tsr_graph *graph, const tsr_workflow *workflow, int index,
+                       const tsr__key *keys, tsr_error *err);
+/* The n-th node of an equal key that must run by itself. */
+void tsr__key_number(tsr__key *key, int n);
+/* What tells a file from another, or from itself after a change: path, size, time, place; NULL when it cannot be read or
+ * memory is out. Release with free(). */
+char *tsr__file_identity(const char *path, size_t *bytes_out);
+
+/* --- results kept from run to run (cache.c) ---------------------------------------------------------------------------------- */
+typedef struct tsr__kept_file {
+    tsr_workflow_output output; /* without node, picture and latent */
+    char *identity;
+} tsr__kept_file;
+
+typedef struct tsr__kept {
+    tsr__key key;
+    tsr__value *results[TSR__MAX_OUTPUTS];
+    tsr__kept_file *files;
+    int n_files;
+    size_t bytes;
+    struct tsr__kept *newer, *older, *next; /* by use; in the bucket */
+} tsr__kept;
+
+tsr_status tsr__cache_new(tsr__cache **out, size_t limit, tsr_error *err);
+void tsr__cache_free(tsr__cache *cache); /* NULL is allowed, as for all of these */
+void tsr__cache_clear(tsr__cache *cache);
+size_t tsr__cache_bytes(const tsr__cache *cache);
+/* NULL when there is none, or its files are not what they were. Valid until the next call that takes the cache. */
+const tsr__kept *tsr__cache_find(tsr__cache *cache, const tsr__key *key);
+/* Keeps what fits. Nothing is kept of outputs that no file holds, or when memory is short. */
+void tsr__cache_store(tsr__cache *cache, const tsr__key *key, tsr__value *const *results,
+                      const tsr_workflow_output *outputs, int n_outputs);
 
 /* --- running (execute.c) ------------------------------------------------------------------------------------------------ */
 typedef struct tsr__running {
@@ -125,12 +183,20 @@ typedef struct tsr__running {
     tsr_workflow_outputs *outputs;
     tsr_graph_event event; /* of the node in hand */
     tsr_engine_callbacks engine_callbacks;
+    double last_preview;
 } tsr__running;
 
 /* Adds an output of the node in hand, named prefix_00001_extension with the next free number; makes the folder. The
- * caller fills image or latent and saves to path when that is not NULL. temp: nothing is written. */
+ * caller fills image or latent and saves to path when that is not NULL. temp: into the temp folder. */
 tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const char *prefix, const char *extension,
                            int temp, tsr_error *err);
+/* One more, all NULL. */
+tsr_status tsr__new_output(tsr_workflow_output **out, tsr_workflow_outputs *outputs, tsr_error *err);
+void tsr__output_clear(tsr_workflow_output *output);
+
+/* --- previews (run_preview.c) ------------------------------------------------------------------------------------------------ */
+/* The picture so far, when it is time for one; else NULL. Release with tsr_image_free. */
+tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress);
 
 /* --- text (nodes_conditioning.c) ------------------------------------------------------------------------------------------------- */
 tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value *clip, const char *prompt,

@@ -52,7 +52,50 @@ void tsr__value_unref(tsr__value *value) {
     for (int i = 0; i < value->n_parts; i++) tsr__value_unref(value->parts[i]);
     free(value->parts);
     if (value->free_other) value->free_other(value->other);
+    if (value->holds_slot) tsr__slot_refs(value->slot, -1);
     free(value);
+}
+
+void tsr__value_hold_slot(tsr__value *value) {
+    if (!value || !value->slot || value->holds_slot) return;
+    tsr__slot_refs(value->slot, 1);
+    value->holds_slot = 1;
+}
+
+/* --- size --------------------------------------------------------------------------------------------------------------- */
+static size_t add(size_t a, size_t b) {
+    return b > SIZE_MAX - a ? SIZE_MAX : a + b;
+}
+
+static size_t conds_bytes(const tsr__value *value) {
+    size_t bytes = 0;
+    for (int i = 0; i < value->n_conds; i++) {
+        const tsr__text *text = value->conds[i].text;
+        bytes = add(bytes, sizeof *value->conds + (size_t)text->tokens * (size_t)text->width * sizeof *text->values);
+        if (value->conds[i].mask) bytes = add(bytes, tsr__value_bytes(value->conds[i].mask));
+    }
+    return bytes;
+}
+
+/* Remembered, because a list of lists of the same list would be walked for ever. */
+size_t tsr__value_bytes(tsr__value *value) {
+    if (value->bytes) return value->bytes;
+    const tsr__pictures *p = &value->pictures;
+    size_t bytes = sizeof *value + (value->text ? strlen(value->text) : 0);
+    bytes += (size_t)p->n * (size_t)p->h * (size_t)p->w * (size_t)p->c * sizeof *p->values;
+    bytes += (size_t)value->n_sigmas * sizeof *value->sigmas;
+    if (value->latent) {
+        const tsr_mask *mask = value->latent->noise_mask;
+        bytes += tsr_latent_count(value->latent) * sizeof *value->latent->values;
+        if (mask) bytes += (size_t)mask->width * (size_t)mask->height * sizeof *mask->values;
+    }
+    for (int i = 0; i < value->masks.n; i++)
+        bytes += (size_t)value->masks.items[i]->width * (size_t)value->masks.items[i]->height * sizeof(float);
+    bytes = add(bytes, conds_bytes(value));
+    for (int i = 0; i < value->n_parts; i++)
+        if (value->parts[i]) bytes = add(bytes, tsr__value_bytes(value->parts[i]));
+    value->bytes = bytes;
+    return bytes;
 }
 
 tsr_status tsr__value_take_latent(tsr__value **out, tsr_latent *latent, tsr_error *err) {

@@ -91,6 +91,7 @@ typedef struct tsr__value {
     float *sigmas; /* SIGMAS */
     int n_sigmas;
     struct tsr__slot *slot; /* MODEL, CLIP, VAE; the graph's */
+    int holds_slot;         /* counted in the slot's refs */
     int clip_skip;          /* CLIP: 1 = last layer */
     /* A record is a node whose inputs are kept for later: pipes, providers, hooks, samplers, guiders. */
     const struct tsr__node *row;
@@ -98,11 +99,17 @@ typedef struct tsr__value {
     int n_parts;
     void *other; /* UPSCALE_MODEL and the like */
     void (*free_other)(void *other);
+    size_t bytes; /* of all this, once measured */
 } tsr__value;
 
 tsr_status tsr__value_new(tsr__value **out, tsr__type type, tsr_error *err);
 tsr__value *tsr__value_ref(tsr__value *value); /* NULL gives NULL */
 void tsr__value_unref(tsr__value *value);      /* NULL is allowed */
+/* About how much memory it keeps alive. What several values share is counted for each. */
+size_t tsr__value_bytes(tsr__value *value);
+/* Keeps the slot of a MODEL, CLIP or VAE for as long as the value lives; nothing for other values and NULL. */
+void tsr__value_hold_slot(tsr__value *value);
+void tsr__slot_refs(struct tsr__slot *slot, int change); /* models.c */
 
 /* These take the thing they wrap, also when they fail. */
 tsr_status tsr__value_take_latent(tsr__value **out, tsr_latent *latent, tsr_error *err);

@@ -44,14 +44,22 @@ void tsr__slots_free(tsr_graph *graph) {
     }
 }
 
-void tsr__slots_end_run(tsr_graph *graph) {
+void tsr__slot_refs(tsr__slot *slot, int change) {
+    slot->refs += change;
+}
+
+static void close_engine(tsr__slot *slot) {
+    clear_bound(slot);
+    tsr_engine_close(slot->engine);
+    slot->engine = NULL;
+}
+
+/* Values may stand for a slot whose engine is closed; it is opened again when one is used. */
+static void free_unused(tsr_graph *graph) {
     tsr__slot **at = &graph->slots;
     while (*at) {
         tsr__slot *slot = *at;
-        clear_bound(slot);
-        if (slot->used) {
-            slot->used = 0;
-            if (slot->engine) slot->engine->callbacks = NULL;
+        if (slot->engine || slot->refs || slot->last_run == graph->runs) {
             at = &slot->next;
         } else {
             *at = slot->next;
@@ -60,10 +68,63 @@ void tsr__slots_end_run(tsr_graph *graph) {
     }
 }
 
+static tsr__slot *longest_idle(const tsr_graph *graph) {
+    tsr__slot *found = NULL;
+    for (tsr__slot *at = graph->slots; at; at = at->next)
+        if (at->engine && at->last_run != graph->runs && (!found || at->last_run < found->last_run)) found = at;
+    return found;
+}
+
+static size_t idle_bytes(const tsr_graph *graph) {
+    size_t bytes = 0;
+    for (const tsr__slot *at = graph->slots; at; at = at->next)
+        if (at->engine && at->last_run != graph->runs) bytes += tsr__engine_bytes(at->engine);
+    return bytes;
+}
+
+void tsr__slots_end_run(tsr_graph *graph) {
+    for (tsr__slot *slot = graph->slots; slot; slot = slot->next) {
+        clear_bound(slot);
+        if (slot->engine) slot->engine->callbacks = NULL;
+    }
+    graph->painter = NULL;
+    for (tsr__slot *idle = longest_idle(graph); idle && idle_bytes(graph) > graph->model_memory;
+         idle = longest_idle(graph))
+        close_engine(idle);
+    free_unused(graph);
+}
+
+void tsr__slots_close_engines(tsr_graph *graph) {
+    for (tsr__slot *slot = graph->slots; slot; slot = slot->next) {
+        close_engine(slot);
+        slot->last_run = 0;
+    }
+    free_unused(graph);
+}
+
+size_t tsr__slots_bytes(const tsr_graph *graph, int *count_out) {
+    size_t bytes = 0;
+    *count_out = 0;
+    for (const tsr__slot *slot = graph->slots; slot; slot = slot->next) {
+        if (!slot->engine) continue;
+        bytes += tsr__engine_bytes(slot->engine);
+        (*count_out)++;
+    }
+    return bytes;
+}
+
+/* A file that can be read is told with its time and size: one that was replaced is another model. */
+static char *name_file(const char *path) {
+    char *identity = tsr__file_identity(path, NULL);
+    return identity ? identity : tsr__strdup(path);
+}
+
 static char *key_of(const char *checkpoint, const tsr__adapter *adapters, int n) {
-    char *key = tsr__strdup(checkpoint);
+    char *key = name_file(checkpoint);
     for (int i = 0; key && i < n; i++) {
-        char *more = tsr__format("%s|%s|%.9g|%.9g", key, adapters[i].path, adapters[i].model, adapters[i].clip);
+        char *file = name_file(adapters[i].path);
+        char *more = file ? tsr__format("%s|%s|%.9g|%.9g", key, file, adapters[i].model, adapters[i].clip) : NULL;
+        free(file);
         free(key);
         key = more;
     }
@@ -80,7 +141,7 @@ static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint,
     for (tsr__slot *at = graph->slots; at && !*out; at = at->next)
         if (strcmp(at->key, key) == 0) *out = at;
     if (*out) {
-        (*out)->used = 1;
+        (*out)->last_run = graph->runs;
         goto done;
     }
     TSR_ALLOC_ZERO(err, slot, 1);
@@ -95,7 +156,7 @@ static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint,
     if (!slot->checkpoint) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     slot->key = key;
     key = NULL;
-    slot->used = 1;
+    slot->last_run = graph->runs;
     slot->next = graph->slots;
     graph->slots = *out = slot;
     slot = NULL;
@@ -150,6 +211,7 @@ tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot,
     *out = NULL;
     if (!slot->engine) TSR_TRY(open_engine(slot, graph, err));
     slot->engine->callbacks = graph->callbacks;
+    slot->last_run = graph->runs;
     *out = slot->engine;
 done:
     return status;
@@ -264,6 +326,7 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     out->cfg = (float)cfg;
     if (!negative) negative = positive;
     TSR_TRY(tsr__slot_engine(&engine, graph, slot, err));
+    graph->painter = slot;
     TSR_TRY(tsr_engine_denoiser(&out->denoiser, engine, err));
     if (is_plain(positive) && is_plain(negative)) {
         TSR_TRY(bind_text(&out->positive, slot, positive->conds[0].text, err));

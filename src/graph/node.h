@@ -150,7 +150,7 @@ tsr_status tsr__run_record(tsr__call *call, tsr_error *err);
 /* --- groups ------------------------------------------------------------------------------------------------------------ */
 extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__nodes_latent, tsr__nodes_image,
     tsr__nodes_vae, tsr__nodes_mask, tsr__nodes_sampling, tsr__nodes_custom_sampling, tsr__nodes_impact,
-    tsr__nodes_impact_upscale, tsr__nodes_inspire;
+    tsr__nodes_impact_upscale, tsr__nodes_inspire, tsr__nodes_sigmas;
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);
@@ -162,6 +162,9 @@ tsr_status tsr__choices_samplers(tsr__names *out, const tsr_graph *graph, tsr_er
 tsr_status tsr__choices_schedulers(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 /* ComfyUI's and the Impact Pack's own. */
 tsr_status tsr__choices_impact_schedulers(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+/* The folder whose files these choices are, as tsr__find_file takes it; NULL when they are no files. Every function that
+ * lists files has its row there, so that a changed file is noticed. */
+const char *tsr__choices_folder(tsr__choices_fn choices);
 /* The path of a chosen file; release with free(). Refuses names that leave the folder. */
 tsr_status tsr__find_file(char **out, const tsr_graph *graph, const char *folder, const char *name, tsr_error *err);
 extern const char *const tsr__scale_methods[]; /* of pictures */

@@ -61,8 +61,7 @@ static tsr_status run_load_mask(tsr__call *call, tsr_error *err) {
     int c = 0;
     while (channels[c + 1] && strcmp(channels[c], name) != 0) c++;
     TSR_TRY(open_picture(&image, call, err));
-    if (c == 0 && image->channels != 4) TSR_TRY(tsr_mask_new(&mask, 64, 64, 0.0f, err));
-    else TSR_TRY(tsr_mask_from_image(&mask, image, kinds[c], err));
+    TSR_TRY(tsr_mask_from_image(&mask, image, kinds[c], err)); /* without alpha the picture counts as opaque */
     status = tsr__value_take_mask(&call->results[0], mask, err);
 done:
     tsr_image_free(image);
@@ -77,17 +76,24 @@ static const tsr__input save_inputs[] = {
 
 static const tsr__input preview_inputs[] = { TSR__LINK("images", IMAGE, "The pictures."), TSR__END };
 
-/* `prompt` and `workflow`, as ComfyUI writes them, so that the picture can be loaded as a workflow. */
+static tsr_status add_text(tsr_image *image, const char *key, const json_t *value, tsr_error *err) {
+    char *text = tsr__workflow_dump(value, JSON_ENCODE_ANY);
+    if (!text) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    tsr_status status = tsr_image_set_text(image, key, text, err);
+    free(text);
+    return status;
+}
+
+/* `prompt` and `workflow`, as ComfyUI writes them, so that the picture can be loaded as a workflow, and whatever the caller
+ * wants beside them. */
 static tsr_status add_texts(tsr_image *image, const tsr_workflow *workflow, tsr_error *err) {
     tsr_status status = TSR_OK;
-    char *prompt = tsr__workflow_dump(workflow->prompt, 0);
-    char *ui = workflow->ui ? tsr__workflow_dump(workflow->ui, 0) : NULL;
-    if (!prompt || (workflow->ui && !ui)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    TSR_TRY(tsr_image_set_text(image, "prompt", prompt, err));
-    if (ui) TSR_TRY(tsr_image_set_text(image, "workflow", ui, err));
+    const char *key;
+    json_t *value;
+    if (workflow->ui) TSR_TRY(add_text(image, "workflow", workflow->ui, err));
+    json_object_foreach(workflow->extra, key, value) TSR_TRY(add_text(image, key, value, err));
+    TSR_TRY(add_text(image, "prompt", workflow->prompt, err));
 done:
-    free(prompt);
-    free(ui);
     return status;
 }
 
@@ -110,7 +116,7 @@ static tsr_status run_save(tsr__call *call, tsr_error *err) {
 }
 
 static tsr_status run_preview(tsr__call *call, tsr_error *err) {
-    return save_all(call, "ComfyUI_temp", 1, err);
+    return save_all(call, call->graph->temp_prefix, 1, err);
 }
 
 /* --- size --------------------------------------------------------------------------------------------------------------------- */
@@ -323,7 +329,7 @@ static const tsr__node rows[] = {
       { { NULL, TSR__V_ANY } },
       1,
       run_preview,
-      "Gives pictures without writing files." },
+      "Shows pictures without keeping them: their files, if any, go to the temp folder." },
     { "ImageScale", "Upscale Image", "image/upscaling", scale_inputs, GIVES_IMAGE, 0, run_scale,
       "Pictures at another size." },
     { "ImageScaleBy", "Upscale Image By", "image/upscaling", scale_by_inputs, GIVES_IMAGE, 0, run_scale_by,

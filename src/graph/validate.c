@@ -263,7 +263,7 @@ static tsr_status set_dependents(tsr__check *check, const walk *w, tsr_error *er
         const tsr__workflow_node *output = &check->workflow->nodes[i];
         const char *id;
         json_t *entry;
-        if (!output->row->is_output || w->state[i] != BAD) continue;
+        if (!tsr__workflow_wants(check->workflow, output) || w->state[i] != BAD) continue;
         json_object_foreach(check->errors, id, entry) {
             if (json_array_append_new(json_object_get(entry, "dependent_outputs"), json_string(output->id)) != 0)
                 return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
@@ -278,7 +278,7 @@ static tsr_status check_outputs(tsr__check *check, tsr_error *err) {
     int outputs = 0;
     TSR_ALLOC_ZERO(err, w.state, check->workflow->n_nodes + 1);
     for (int i = 0; i < check->workflow->n_nodes; i++) {
-        if (!check->workflow->nodes[i].row->is_output) continue;
+        if (!tsr__workflow_wants(check->workflow, &check->workflow->nodes[i])) continue;
         outputs++;
         TSR_TRY(visit(&w, i, err));
         check->outputs[i] = w.state[i] == GOOD;

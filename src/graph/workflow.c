@@ -145,12 +145,66 @@ void tsr_workflow_free(tsr_workflow *workflow) {
     free(workflow->nodes);
     json_decref(workflow->prompt);
     json_decref(workflow->ui);
+    json_decref(workflow->extra);
+    tsr__names_clear(&workflow->targets);
     free(workflow);
 }
 
 tsr_status tsr_workflow_json(char **out, const tsr_workflow *workflow, tsr_error *err) {
     *out = tsr__workflow_dump(workflow->prompt, JSON_INDENT(1));
     return *out ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+}
+
+/* --- what runs, what is saved with it --------------------------------------------------------------------------------------- */
+int tsr__workflow_wants(const tsr_workflow *workflow, const tsr__workflow_node *node) {
+    if (!node->row || !node->row->is_output) return 0;
+    return workflow->targets.count == 0 || tsr__names_find(&workflow->targets, node->id) >= 0;
+}
+
+tsr_status tsr_workflow_set_targets(tsr_workflow *workflow, const char *const *ids, int n, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__names targets = { 0 };
+    for (int i = 0; ids && i < n; i++) {
+        if (tsr__workflow_find(workflow, ids[i]) < 0)
+            TSR_FAIL(err, TSR_NOT_FOUND, "the workflow has no node with the id '%.80s'", ids[i]);
+        TSR_TRY(tsr__names_add(&targets, ids[i], err));
+    }
+    tsr__names_clear(&workflow->targets);
+    workflow->targets = targets;
+    memset(&targets, 0, sizeof targets);
+done:
+    tsr__names_clear(&targets);
+    return status;
+}
+
+/* A key of a picture's text: 1 to 79 printable characters without spaces around, as PNG has it. */
+static int is_text_key(const char *key) {
+    size_t n = strlen(key);
+    if (n < 1 || n > 79 || key[0] == ' ' || key[n - 1] == ' ') return 0;
+    for (size_t i = 0; i < n; i++)
+        if (key[i] < ' ' || key[i] > '~') return 0;
+    return 1;
+}
+
+tsr_status tsr_workflow_set_extra(tsr_workflow *workflow, const char *text, size_t size, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    json_t *extra = NULL, *value;
+    const char *key;
+    if (text) {
+        TSR_TRY(tsr__workflow_parse(&extra, text, size, err));
+        if (!json_is_object(extra)) TSR_FAIL(err, TSR_BAD_FORMAT, "what goes into pictures must be a JSON object");
+        json_object_foreach(extra, key, value) {
+            if (!is_text_key(key))
+                TSR_FAIL(err, TSR_BAD_FORMAT, "'%.80s' cannot name a text in a picture: 1 to 79 printable characters",
+                         key);
+        }
+    }
+    json_decref(workflow->extra);
+    workflow->extra = extra;
+    extra = NULL;
+done:
+    json_decref(extra);
+    return status;
 }
 
 /* --- changing ------------------------------------------------------------------------------------------------------------- */

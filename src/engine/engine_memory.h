@@ -1,0 +1,10 @@
+/* engine/engine_memory.h - how much memory an opened model takes. */
+#ifndef TSR_ENGINE_MEMORY_H
+#define TSR_ENGINE_MEMORY_H
+
+#include "tessera/engine.h"
+
+/* About: the weights of the networks that have been built, and merged ones. Activations are not counted. */
+size_t tsr__engine_bytes(const tsr_engine *engine);
+
+#endif /* TSR_ENGINE_MEMORY_H */
