@@ -16,6 +16,13 @@ double tsr__beta_quantile(double p, double a, double b);
 /* Whether KSampler computes one step more for this sampler and drops the second-last sigma. */
 int tsr__drops_penultimate(const char *sampler);
 
+/* torch.linspace in float32. */
+float tsr__linspace(float start, float end, int n, int i);
+/* Curves with their parameters; out has room for steps + 1. They return how many sigmas there are, the last one 0. */
+int tsr__karras_sigmas(float *out, double low, double high, double rho, int steps);
+int tsr__exponential_sigmas(float *out, double low, double high, int steps);
+int tsr__beta_sigmas(float *out, const tsr_sigma_table *table, double alpha, double beta, int steps);
+
 enum { TSR__MAX_STEPS = 10000 };
 
 #endif /* TSR_SCHEDULE_PRIV_H */

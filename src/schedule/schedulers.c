@@ -15,7 +15,7 @@
 typedef int (*fill_fn)(float *out, const tsr_sigma_table *table, int steps);
 
 /* torch.linspace in float32: counted from the nearer end. */
-static float linspace(float start, float end, int n, int i) {
+float tsr__linspace(float start, float end, int n, int i) {
     if (n < 2) return start;
     float step = (end - start) / (float)(n - 1);
     return i < n / 2 ? start + step * (float)i : end - step * (float)(n - 1 - i);
@@ -35,7 +35,7 @@ static int fill_simple(float *out, const tsr_sigma_table *table, int steps) {
 /* n timesteps evenly from the last to the first entry, the first `steps` of them used. */
 static int fill_timesteps(float *out, const tsr_sigma_table *table, int steps, int n) {
     for (int i = 0; i < steps; i++)
-        out[i] = tsr_sigma_of_timestep(table, linspace((float)(table->count - 1), 0.0f, n, i));
+        out[i] = tsr_sigma_of_timestep(table, tsr__linspace((float)(table->count - 1), 0.0f, n, i));
     return end_with_zero(out, steps);
 }
 
@@ -48,20 +48,27 @@ static int fill_sgm_uniform(float *out, const tsr_sigma_table *table, int steps)
 }
 
 /* The root is float32 as in the reference: a few last bits of the ends decide the Brownian tree's rounded times. */
-static int fill_karras(float *out, const tsr_sigma_table *table, int steps) {
-    const double rho = 7.0;
-    double low = pow(tsr_sigma_table_min(table), 1 / rho), high = pow(tsr_sigma_table_max(table), 1 / rho);
+int tsr__karras_sigmas(float *out, double low, double high, double rho, int steps) {
+    double low_root = pow(low, 1 / rho), high_root = pow(high, 1 / rho);
     for (int i = 0; i < steps; i++) {
-        float root = (float)high + linspace(0.0f, 1.0f, steps, i) * (float)(low - high);
+        float root = (float)high_root + tsr__linspace(0.0f, 1.0f, steps, i) * (float)(low_root - high_root);
         out[i] = (float)pow((double)root, rho);
     }
     return end_with_zero(out, steps);
 }
 
-static int fill_exponential(float *out, const tsr_sigma_table *table, int steps) {
-    float high = logf(tsr_sigma_table_max(table)), low = logf(tsr_sigma_table_min(table));
-    for (int i = 0; i < steps; i++) out[i] = expf(linspace(high, low, steps, i));
+static int fill_karras(float *out, const tsr_sigma_table *table, int steps) {
+    return tsr__karras_sigmas(out, tsr_sigma_table_min(table), tsr_sigma_table_max(table), 7.0, steps);
+}
+
+int tsr__exponential_sigmas(float *out, double low, double high, int steps) {
+    float first = (float)log(high), last = (float)log(low);
+    for (int i = 0; i < steps; i++) out[i] = expf(tsr__linspace(first, last, steps, i));
     return end_with_zero(out, steps);
+}
+
+static int fill_exponential(float *out, const tsr_sigma_table *table, int steps) {
+    return tsr__exponential_sigmas(out, tsr_sigma_table_min(table), tsr_sigma_table_max(table), steps);
 }
 
 /* Every k-th entry from the second on: may give more or fewer values than steps + 1. */
@@ -72,14 +79,18 @@ static int fill_ddim_uniform(float *out, const tsr_sigma_table *table, int steps
     return end_with_zero(out, n);
 }
 
-static int fill_beta(float *out, const tsr_sigma_table *table, int steps) {
+int tsr__beta_sigmas(float *out, const tsr_sigma_table *table, double alpha, double beta, int steps) {
     int n = 0, last = -1;
     for (int i = 0; i < steps; i++) {
-        int t = (int)rint(tsr__beta_quantile(1.0 - (double)i / steps, 0.6, 0.6) * (table->count - 1));
+        int t = (int)rint(tsr__beta_quantile(1.0 - (double)i / steps, alpha, beta) * (table->count - 1));
         if (t != last) out[n++] = table->sigmas[t];
         last = t;
     }
     return end_with_zero(out, n);
+}
+
+static int fill_beta(float *out, const tsr_sigma_table *table, int steps) {
+    return tsr__beta_sigmas(out, table, 0.6, 0.6, steps);
 }
 
 static int fill_linear_quadratic(float *out, const tsr_sigma_table *table, int steps) {
