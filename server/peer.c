@@ -94,6 +94,12 @@ void srv_peers_free(srv_peers *peers) {
     free(peers);
 }
 
+void srv_peers_wake(srv_peers *peers) {
+    pthread_mutex_lock(&peers->lock);
+    for (srv_peer *peer = peers->first; peer; peer = peer->next) shutdown(peer->socket, SHUT_RD);
+    pthread_mutex_unlock(&peers->lock);
+}
+
 int srv_peers_count(const srv_peers *peers) {
     return atomic_load(&peers->count);
 }
@@ -159,7 +165,7 @@ int srv_peer_socket(const srv_peer *peer) {
     return peer->socket;
 }
 
-void srv_peer_closed(srv_peers *peers, struct mg_connection *connection) {
+void srv_peer_closed(srv_peers *peers, const struct mg_connection *connection) {
     srv_peer *peer = mg_get_user_connection_data(connection);
     if (!peer) return;
     mg_set_user_connection_data(connection, NULL);

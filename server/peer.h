@@ -17,6 +17,8 @@ typedef struct srv_peer srv_peer;
 tsr_status srv_peers_new(srv_peers **out, tsr_error *err);
 void srv_peers_free(srv_peers *peers); /* after CivetWeb has stopped; NULL is allowed */
 int srv_peers_count(const srv_peers *peers);
+/* The server stops: threads that wait for a client's next bytes find the end of the stream. */
+void srv_peers_wake(srv_peers *peers);
 
 /* The peer of a connection, from its first request to srv_peer_closed. NULL when memory is out or the socket is not found:
  * then the connection must be closed after its answer. */
@@ -25,7 +27,7 @@ srv_peer *srv_peer_of(srv_peers *peers, struct mg_connection *connection);
 void srv_peer_allow(srv_peer *peer, double seconds, long long bytes);
 void srv_peer_rest(srv_peer *peer); /* no deadline: between requests CivetWeb's own limits hold */
 int srv_peer_socket(const srv_peer *peer);
-void srv_peer_closed(srv_peers *peers, struct mg_connection *connection);
+void srv_peer_closed(srv_peers *peers, const struct mg_connection *connection);
 
 double srv_clock(void); /* seconds, steady */
 
