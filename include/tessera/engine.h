@@ -112,7 +112,7 @@ TSR_API tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_sce
  * UNet cannot be built. */
 TSR_API tsr_status tsr_engine_denoiser(const tsr_denoiser **out, tsr_engine *engine, tsr_error *err);
 /* Text -> conditioning; equal texts give the same pointer. Owned by the engine, valid until tsr_engine_close or
- * tsr_engine_forget_prompts. clip_skip 1 = the last layer. */
+ * tsr_engine_forget_prompts. clip_skip 1 = the last layer, 0 = the one that the model's family reads. */
 TSR_API tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const char *prompt, int clip_skip,
                                             tsr_error *err);
 TSR_API void tsr_engine_forget_prompts(tsr_engine *engine);

@@ -7,17 +7,17 @@
 
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
+#include "weights/pth.h"
 
-/* SD1's training schedule and latent scale; checkpoints do not hold them. */
-#define SD_BETA_START    0.00085
-#define SD_BETA_END      0.012
-#define SD_TIMESTEPS     1000
-#define SD1_LATENT_SCALE 0.18215f
-#define LATENT_FACTOR    8
+/* The training schedule of all families; checkpoints do not hold it. */
+#define SD_BETA_START 0.00085
+#define SD_BETA_END   0.012
+#define SD_TIMESTEPS  1000
+#define LATENT_FACTOR 8
 
-/* SD1 has 320 channels and was trained at 512 pixels; the small models of the same layout at 128. */
+/* Full-size networks have 320 channels; small models of the same layouts were trained at 128 pixels. */
 static int native_pixels(const tsr_engine *engine) {
-    return engine->checkpoint.unet_channels >= 256 ? 512 : 128;
+    return engine->checkpoint.unet_channels >= 256 ? engine->family->native_pixels : 128;
 }
 
 static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
@@ -27,12 +27,11 @@ static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *op
     nn.precision = want_bf16 ? TSR__BF16 : TSR__F32;
     tsr_status status = tsr__nn_new(&engine->nn, &nn, err);
     if (status == TSR_OK) status = tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
-    engine->prediction = TSR_PREDICTION_EPS;
     engine->denoiser.struct_size = sizeof engine->denoiser;
     engine->denoiser.user = engine;
     engine->denoiser.denoise = tsr__engine_denoise;
     engine->denoiser.table = engine->table;
-    engine->denoiser.latent_scale = SD1_LATENT_SCALE;
+    engine->denoiser.latent_scale = engine->family->latent_scale;
     engine->denoiser.native_size = native_pixels(engine) / LATENT_FACTOR;
     engine->denoiser.multiple = engine->denoiser.native_size >= 64 ? 8 : 4; /* SD1 halves three times, small ones two */
     engine->denoiser.couple = tsr__conditioning_couple;
@@ -74,10 +73,11 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     } else {
         TSR_TRY(tsr_engine_find_model(&engine->model, err));
     }
-    TSR_TRY(tsr__weights_open(&engine->weights, engine->model, err));
-    TSR_TRY(tsr__checkpoint_require_sd1(engine->weights, err));
+    TSR_TRY(tsr__weights_open_any(&engine->weights, engine->model, err));
     tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
+    TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, err));
     engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
+    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, engine->config, err));
     TSR_TRY(merge_adapters(engine, options, err));
     TSR_TRY(open_networks(engine, options, err));
     *out = engine;
@@ -116,7 +116,7 @@ void tsr_engine_close(tsr_engine *engine) {
 tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
     tsr_engine_info info = { .struct_size = sizeof info,
                              .model = engine->model,
-                             .kind = "SD1",
+                             .kind = engine->family->name,
                              .precision = tsr__nn_precision(engine->nn) == TSR__BF16 ? "bf16" : "f32",
                              .prediction = engine->prediction,
                              .latent_channels = (int)engine->checkpoint.vae_channels,
@@ -135,7 +135,8 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
         tsr__nn_options options = { .precision = TSR__F32, .threads = engine->threads };
         TSR_TRY(tsr__nn_new(&engine->text_nn, &options, err));
     }
-    TSR_TRY(tsr__text_stack_new(&engine->text, engine->text_nn, engine->weights, TSR__TEXT_SD1, engine->config, err));
+    TSR_TRY(tsr__text_stack_new(&engine->text, engine->text_nn, engine->weights, engine->family->text, engine->config,
+                                err));
 done:
     return status;
 }

@@ -26,6 +26,8 @@ typedef struct batch {
     float *in, *out;  /* [count * n, c, h, w] */
     float *timesteps; /* [count * n] */
     tsr__unet_context **contexts;
+    float *labels;            /* SDXL: [count, label width]; else NULL */
+    const float **label_rows; /* [count * n] */
 } batch;
 
 static void batch_clear(batch *b) {
@@ -33,16 +35,22 @@ static void batch_clear(batch *b) {
     free(b->out);
     free(b->timesteps);
     free(b->contexts);
+    free(b->labels);
+    free(b->label_rows);
     memset(b, 0, sizeof *b);
 }
 
-static tsr_status batch_alloc(batch *b, const int shape[4], int calls, tsr_error *err) {
+static tsr_status batch_alloc(batch *b, const int shape[4], int calls, int label_width, tsr_error *err) {
     tsr_status status = TSR_OK;
     size_t samples = (size_t)shape[0] * (size_t)calls, each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
     TSR_ALLOC(err, b->in, samples * each);
     TSR_ALLOC(err, b->out, samples * each);
     TSR_ALLOC(err, b->timesteps, samples);
     TSR_ALLOC(err, b->contexts, samples);
+    if (label_width) {
+        TSR_ALLOC(err, b->labels, calls * label_width);
+        TSR_ALLOC(err, b->label_rows, samples);
+    }
 done:
     return status;
 }
@@ -56,6 +64,19 @@ static void to_denoised(float *denoised, const float *x, const float *out, size_
         take = (float)(sigma / sqrt(sigma * sigma + 1.0));
     }
     for (size_t i = 0; i < count; i++) denoised[i] = x[i] * keep - out[i] * take;
+}
+
+/* The sizes that SDXL is told are those of the picture it sees: the canvas, or a crop of it. */
+static void fill_labels(const tsr_engine *engine, batch *b, const int shape[4]) {
+    const int factor = 8, width = tsr__unet_label_width(engine->unet),
+              pooled = width - TSR__SIZE_VALUES * TSR__SIZE_WIDTH;
+    const float high = (float)(shape[2] * factor), wide = (float)(shape[3] * factor);
+    const float sizes[TSR__SIZE_VALUES] = { high, wide, 0.0f, 0.0f, high, wide };
+    for (int i = 0; i < b->count; i++) {
+        float *label = b->labels + (size_t)i * (size_t)width;
+        tsr__family_label(label, ((const tsr__conditioning *)b->calls[i]->cond)->pooled, pooled, sizes);
+        for (int k = 0; k < shape[0]; k++) b->label_rows[i * shape[0] + k] = label;
+    }
 }
 
 static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], tsr_error *err) {
@@ -74,9 +95,10 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
             b->contexts[samples++] = cond->context;
         }
     }
+    if (b->labels) fill_labels(engine, b, shape);
     tsr_error inner = TSR_ERROR_INIT;
-    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts, NULL,
-                           &inner);
+    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts,
+                           b->label_rows, &inner);
     /* Sampling knows the step, the noise level and the side; it names them when it finds the NaN. */
     if (status == TSR_NOT_FINITE)
         for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;
@@ -109,7 +131,7 @@ tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise
         TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)calls[i].cond, err));
     }
     TSR_ALLOC_ZERO(err, taken, count);
-    TSR_TRY(batch_alloc(&b, shape, limit < count ? limit : count, err));
+    TSR_TRY(batch_alloc(&b, shape, limit < count ? limit : count, tsr__unet_label_width(engine->unet), err));
     for (int first = 0; first < count; first++) {
         if (taken[first]) continue;
         b.count = 0;

@@ -4,6 +4,7 @@
 #ifndef TSR_ENGINE_PRIV_H
 #define TSR_ENGINE_PRIV_H
 
+#include "engine/engine_family.h"
 #include "engine/scene_priv.h"
 #include "model/model.h"
 #include "model/text_encode.h"
@@ -15,7 +16,7 @@
 /* What a prompt became. Its address is the `cond` handle that sampling compares. */
 typedef struct tsr__conditioning {
     char *prompt;
-    int clip_skip;
+    int clip_skip; /* 0: the family's own */
     float *values; /* [tokens, context width]; NULL: not encoded yet */
     float *pooled; /* SDXL: [pooled width]; else NULL */
     int tokens;
@@ -29,6 +30,7 @@ struct tsr_engine {
     tsr__weights *weights;
     tsr__weights *file; /* what `weights` borrows from when adapters are merged in; else NULL */
     tsr__checkpoint_info checkpoint;
+    const tsr__family *family;
     const char *config; /* metadata, borrowed from weights */
     int threads;
     size_t memory_limit; /* 0: half of what is free */

@@ -42,10 +42,32 @@ tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, t
     }
     if (!cond->context) {
         TSR_TRY(tsr__engine_need_unet(engine, err));
+        int label = tsr__unet_label_width(engine->unet), pooled = tsr__text_pooled_width(engine->text);
+        if (label != (pooled ? pooled + TSR__SIZE_VALUES * TSR__SIZE_WIDTH : 0))
+            TSR_FAIL(err, TSR_UNSUPPORTED,
+                     "%s: its UNet takes a second vector of %d values, its text encoders pool %d (SDXL: 2816 and 1280)",
+                     engine->model, label, pooled);
         if (tsr__text_width(engine->text) != tsr__unet_context_width(engine->unet))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its text encoder gives %d values a token, its UNet takes %d",
                      engine->model, tsr__text_width(engine->text), tsr__unet_context_width(engine->unet));
         TSR_TRY(tsr__unet_context_new(&cond->context, engine->unet, cond->values, cond->tokens, err));
+    }
+done:
+    return status;
+}
+
+/* One vector for a picture of several texts: their mean by area. */
+static tsr_status mix_pooled(tsr__conditioning *made, const tsr_engine *engine, const void *const *conds,
+                             const float *const *weights, int n, size_t pixels, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    size_t width = (size_t)tsr__text_pooled_width(engine->text);
+    if (!width) return TSR_OK;
+    TSR_ALLOC_ZERO(err, made->pooled, width);
+    for (int k = 0; k < n; k++) {
+        const tsr__conditioning *part = conds[k];
+        double area = 0.0;
+        for (size_t i = 0; i < pixels; i++) area += (double)weights[k][i];
+        for (size_t c = 0; c < width; c++) made->pooled[c] += (float)(area / (double)pixels) * part->pooled[c];
     }
 done:
     return status;
@@ -67,11 +89,13 @@ tsr_status tsr__conditioning_couple(void *user, const void **out, const void *co
         contexts[k] = part->context;
         if (k == 0) made->tokens = part->tokens;
     }
+    TSR_TRY(mix_pooled(made, engine, conds, weights, n, (size_t)height * (size_t)width, err));
     TSR_TRY(tsr__unet_context_couple(&made->context, engine->unet, contexts, weights, n, height, width, err));
     *out = made;
     made = NULL;
 done:
     free(contexts);
+    if (made) free(made->pooled);
     free(made);
     return status;
 }
@@ -80,6 +104,7 @@ void tsr__conditioning_uncouple(void *user, const void *cond) {
     tsr__conditioning *coupled = (tsr__conditioning *)(uintptr_t)cond;
     (void)user;
     tsr__unet_context_free(coupled->context);
+    free(coupled->pooled);
     free(coupled);
 }
 
@@ -103,8 +128,8 @@ tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const 
                                     tsr_error *err) {
     tsr__conditioning *cond = NULL;
     *out = NULL;
-    if (clip_skip < 1 || clip_skip > 24)
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "clip_skip: %d is not in 1 (the last layer) to 24", clip_skip);
+    if (clip_skip < 0 || clip_skip > 24)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "clip_skip: %d is not in 1 (the last layer) to 24, or 0", clip_skip);
     tsr_status status = tsr__conditioning_get(&cond, engine, prompt, clip_skip, err);
     if (status == TSR_OK) status = tsr__conditioning_need(engine, cond, err);
     if (status == TSR_OK) *out = cond;

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/check.h"
-
 enum mark {
     UNET = 1 << 0,
     UNET_BARE = 1 << 1,
@@ -189,7 +187,7 @@ static void list_missing(tsr__checkpoint_info *info, unsigned marks) {
         const char *text;
     } needed[] = {
         { UNET, "no model.diffusion_model.*: UNet" },
-        { TEXT_CLIP, "no cond_stage_model.transformer.*: CLIP text encoder" },
+        { TEXT_CLIP | TEXT_OPENCLIP | TEXT_CONDITIONER, "no cond_stage_model.* or conditioner.*: text encoder" },
         { VAE, "no first_stage_model.*: VAE" },
     };
     size_t used = 0;
@@ -224,18 +222,4 @@ void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *wei
     if (out->kind == TSR_CHECKPOINT_SD1 && !(marks & TEXT_CLIP) && out->context_width == 1024)
         out->kind = TSR_CHECKPOINT_SD2;
     list_missing(out, marks);
-}
-
-tsr_status tsr__checkpoint_require_sd1(const tsr__weights *weights, tsr_error *err) {
-    tsr__checkpoint_info info;
-    tsr__checkpoint_describe(&info, weights);
-    if (info.kind == TSR_CHECKPOINT_SD1) {
-        if (!info.missing[0]) return TSR_OK;
-        return tsr__fail(err, TSR_UNSUPPORTED,
-                         "%s: an SD1 checkpoint without all its parts (%s); use a full checkpoint",
-                         tsr__weights_path(weights), info.missing);
-    }
-    return tsr__fail(err, TSR_UNSUPPORTED, "%s: this is %s; a full SD1 checkpoint is needed%s%s%s",
-                     tsr__weights_path(weights), tsr__checkpoint_kind_name(info.kind), info.missing[0] ? " (" : "",
-                     info.missing, info.missing[0] ? ")" : "");
 }

@@ -49,15 +49,11 @@ typedef struct tsr__checkpoint_info {
     int64_t context_width;    /* of the cross-attention: 768 in SD1 */
     int64_t text_width;
     int64_t vae_channels; /* of the latent */
-    char missing[160];    /* which parts of an SD1 checkpoint are not there, and their names; "" if nothing */
+    char missing[160];    /* which parts of a full checkpoint are not there, and their names; "" if nothing */
 } tsr__checkpoint_info;
 
 void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *weights);
 const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind); /* "an SDXL checkpoint" */
 const char *tsr__checkpoint_part_name(tsr__checkpoint_part part); /* "text encoder" */
-
-/* OK for a file with all three parts of SD1; else UNSUPPORTED with one line that says what the file is and what
- * it lacks. */
-tsr_status tsr__checkpoint_require_sd1(const tsr__weights *weights, tsr_error *err);
 
 #endif /* TSR_CHECKPOINT_KIND_H */

@@ -224,7 +224,8 @@ class Models(Case):
     def test_other_kinds_are_named(self):
         self.bad_model(["LoRA"], tensors(["lora_unet_down_blocks_0_attentions_0.lora_down.weight",
                                           "lora_unet_down_blocks_0_attentions_0.lora_up.weight"]))
-        self.bad_model(["SDXL"], tensors(["conditioner.embedders.1.model.ln_final.weight",
+        self.bad_model(["Flux"], tensors(["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"]))
+        self.bad_model(["input_blocks.0.0.weight has shape [2, 2]"], tensors(["conditioner.embedders.1.model.ln_final.weight",
                                           "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
                                           "model.diffusion_model.input_blocks.0.0.weight",
                                           "model.diffusion_model.label_emb.0.0.weight",
