@@ -120,6 +120,13 @@ static const tsr__input composite_inputs[] = {
     TSR__END,
 };
 
+/* The line t from the end of n, as the reference's slices find it: behind the first line they start at the end again, one
+ * later. -1: none. */
+static int from_end(int t, int n) {
+    int at = t < n ? n - 1 - t : t > n ? 2 * n - 1 - t : -1;
+    return at < 0 ? -1 : at;
+}
+
 /* 1 inside; towards the sides that lie inside the destination it falls over `feather` latent pixels. */
 static tsr_status feathered(tsr_mask **out, const tsr_latent *to, const tsr_latent *from, int x, int y, int feather,
                             tsr_error *err) {
@@ -127,14 +134,15 @@ static tsr_status feathered(tsr_mask **out, const tsr_latent *to, const tsr_late
     tsr_status status = tsr_mask_new(out, w, h, 1.0f, err);
     if (status != TSR_OK) return status;
     for (int t = 0; t < feather; t++) {
-        float factor = (1.0f / (float)feather) * (float)(t + 1);
+        float factor = (float)(1.0 / feather * (t + 1));
+        int bottom = y + h < to->shape[2] ? from_end(t, h) : -1, right = x + w < to->shape[3] ? from_end(t, w) : -1;
         for (int k = 0; k < w; k++) {
             if (y != 0 && t < h) (*out)->values[t * w + k] *= factor;
-            if (y + h < to->shape[2] && t < h) (*out)->values[(h - 1 - t) * w + k] *= factor;
+            if (bottom >= 0) (*out)->values[bottom * w + k] *= factor;
         }
         for (int k = 0; k < h; k++) {
             if (x != 0 && t < w) (*out)->values[k * w + t] *= factor;
-            if (x + w < to->shape[3] && t < w) (*out)->values[k * w + w - 1 - t] *= factor;
+            if (right >= 0) (*out)->values[k * w + right] *= factor;
         }
     }
     return TSR_OK;

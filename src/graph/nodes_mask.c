@@ -320,16 +320,15 @@ static tsr_status run_blur(tsr__call *call, tsr_error *err) {
 /* --- two masks ------------------------------------------------------------------------------------------------------------------ */
 static const tsr__input two_inputs[] = {
     TSR__LINK("mask1", MASK, "The first mask."),
-    TSR__LINK("mask2", MASK, "The second mask, of the same size."),
+    TSR__LINK("mask2", MASK, "The second mask; of another size it does nothing."),
     TSR__END,
 };
 
 static tsr_status combine(tsr__call *call, float (*f)(float a, float b), tsr_error *err) {
     const tsr__value *a = tsr__arg(call->in, "mask1"), *b = tsr__arg(call->in, "mask2");
     const tsr_mask *first = a->masks.items[0], *second = b->masks.items[0];
-    if (first->width != second->width || first->height != second->height)
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "mask2 is %dx%d, mask1 is %dx%d", second->width, second->height,
-                         first->width, first->height);
+    if (first->width != second->width || first->height != second->height) /* the reference: mostly an empty mask */
+        return tsr__give(call, 0, tsr__value_ref(tsr__arg(call->in, "mask1")), TSR_OK);
     tsr_status status = copy(&call->results[0], a, err);
     for (int i = 0; status == TSR_OK && i < a->masks.n; i++)
         for (size_t k = 0; k < (size_t)first->width * (size_t)first->height; k++) {

@@ -237,12 +237,11 @@ static void fails(const char *text, tsr_status expected, const char *words) {
 
 static void run__failures_name_the_node(void **state) {
     (void)state;
-    fails("{" SOLID("1", "1", "8", "8")
-              SOLID("2", "1", "9", "8") "\"3\":{\"class_type\":\"AddMask\",\"inputs\":"
-                                        "{\"mask1\":[\"1\",0],\"mask2\":[\"2\",0]}},\"4\":{\"class_type\":"
-                                        "\"MaskToImage\",\"inputs\":{\"mask\":[\"3\",0]}},"
+    fails("{" SOLID("1", "1", "9", "8") "\"3\":{\"class_type\":\"CropMask\",\"inputs\":"
+                                        "{\"mask\":[\"1\",0],\"x\":9,\"y\":0,\"width\":4,\"height\":4}},"
+                                        "\"4\":{\"class_type\":\"MaskToImage\",\"inputs\":{\"mask\":[\"3\",0]}},"
                                         "\"5\":{\"class_type\":\"PreviewImage\",\"inputs\":{\"images\":[\"4\",0]}}}",
-          TSR_BAD_ARGUMENT, "node 3 (AddMask): mask2 is 9x8");
+          TSR_BAD_ARGUMENT, "node 3 (CropMask): the box starts at (9, 0)");
     fails("{" LATENTS "\"5\":{\"class_type\":\"SaveLatent\",\"inputs\":{\"samples\":[\"4\",0],\"filename_prefix\":"
           "\"../x\"}}}",
           TSR_BAD_ARGUMENT, "node 5 (SaveLatent): filename_prefix");
