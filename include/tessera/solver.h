@@ -90,10 +90,13 @@ TSR_API tsr_solver_noise tsr_solver_noise_part(const tsr_solver *solver);
 /* denoised: count values; uncond: NULL unless the query wants it. Both are copied. */
 TSR_API tsr_status tsr_solver_supply(tsr_solver *solver, const float *denoised, const float *uncond, tsr_error *err);
 
-/* The latent between steps; writable so that a region driver can composite into it. */
+/* The latent between steps; writable so that a region driver can composite into it. While a stage after the first is
+ * pending it is what the step started from, and may be changed too. */
 TSR_API float *tsr_solver_latent(tsr_solver *solver);
 /* The prediction of the clean latent that the newest step reports (ComfyUI's callback x0); NULL before the first. */
 TSR_API const float *tsr_solver_x0(const tsr_solver *solver);
+/* The newest answer, to whatever stage; NULL before the first. */
+TSR_API const float *tsr_solver_newest(const tsr_solver *solver);
 /* The sigma the latent is at: sigmas[0] after begin, the next one after each step. dpm_fast and dpm_adaptive choose their own
  * and end at the last positive sigma. */
 TSR_API float tsr_solver_sigma(const tsr_solver *solver);
@@ -116,6 +119,7 @@ TSR_API void tsr_free(void *memory);
 #define TSR_SAMPLER_PENULTIMATE    0x8  /* KSampler drops the second-last sigma (dpm_2, dpm_2_ancestral, uni_pc, ...) */
 #define TSR_SAMPLER_RANDOM_INPAINT 0x10 /* the noise-mask rule uses fresh noise of seed + 1 (ddim) */
 #define TSR_SAMPLER_RECOVERY       0x20 /* the Impact Pack runs its recovery pass after it */
+#define TSR_SAMPLER_OWN_SIGMAS     0x40 /* spreads as many evaluations over sigmas of its own (dpm_fast) */
 TSR_API int tsr_sampler_count(void);
 TSR_API const char *tsr_sampler_name(int index);    /* ComfyUI's name; NULL out of range */
 TSR_API const char *tsr_sampler_summary(int index); /* one line on the method and its paper */

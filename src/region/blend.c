@@ -84,3 +84,12 @@ done:
     free(shares);
     return status;
 }
+
+void tsr__blend_line(float *out, const float *x, const float *x0, float from, float to, const float *except,
+                     size_t count, size_t plane) {
+    float ratio = to / from;
+    for (size_t p = 0; p < plane; p++) {
+        if (except && except[p] == 1.0f) continue;
+        for (size_t i = p; i < count; i += plane) out[i] = x0[i] + (x[i] - x0[i]) * ratio;
+    }
+}

@@ -21,4 +21,9 @@ typedef struct tsr__blend_part {
 tsr_status tsr__blend(float *out, const tsr__blend_part *parts, int n, float sigma, size_t count, size_t plane,
                       tsr_error *err);
 
+/* The way from x at one sigma straight to the clean x0, at another sigma. Pixels where `except` (NULL: none) is exactly 1
+ * are left as they are. out may be x or x0. */
+void tsr__blend_line(float *out, const float *x, const float *x0, float from, float to, const float *except,
+                     size_t count, size_t plane);
+
 #endif /* TSR_BLEND_H */

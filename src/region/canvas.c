@@ -223,11 +223,34 @@ done:
     return status;
 }
 
+/* A solver on its own sigmas goes on until it wants the network. What it wants below canvas sigma i + 1 is asked in a
+ * later step. */
+static tsr_status pump_own_pace(tsr__canvas *c, int k, int i, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    member *m = &c->members[k];
+    m->waiting = 0;
+    for (;;) {
+        tsr_solver_query query = tsr_solver_pending(m->solver);
+        if (query.x) {
+            m->waiting = i + 1 == c->plan->steps || query.sigma > c->plan->sigmas[i + 1];
+            return TSR_OK;
+        }
+        tsr_solver_event event = tsr_solver_next(m->solver, err);
+        if (event == TSR_SOLVER_DONE) return TSR_OK;
+        if (event == TSR_SOLVER_FAILED)
+            TSR_FAIL(err, err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s: %s stopped",
+                     c->plan->actors[k].label, c->plan->actors[k].sampler);
+    }
+done:
+    return status;
+}
+
 /* Lets a solver go on until it wants the network or has reached the end of canvas step i. */
 static tsr_status pump(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
     member *m = &c->members[k];
     const tsr__actor *actor = &c->plan->actors[k];
+    if (actor->own_pace) return pump_own_pace(c, k, i, err);
     int goal = actor->boundary[i + 1] - actor->boundary[m->from];
     m->waiting = 0;
     for (;;) {
@@ -291,7 +314,7 @@ done:
 /* Members that wait at one sigma see one canvas there: the blend of their latents. */
 static tsr_status share_canvas(tsr__canvas *c, int n, float sigma, tsr_error *err) {
     tsr_status status = TSR_OK;
-    for (int i = 0; i < n; i++) c->shared[i] = 0;
+    for (int i = 0; i < n; i++) c->shared[i] = c->plan->actors[c->group[i]].own_pace;
     for (int i = 0; i < n; i++) {
         int m = 0;
         if (c->shared[i]) continue;
@@ -340,11 +363,76 @@ static const tsr_guide *guide_of(const tsr__canvas *c, int k, int i) {
     return coupled ? &c->coupled : &c->plan->actors[k].guide;
 }
 
+/* 1 for a solver on its own sigmas that has not reached its last one: it is seldom at a canvas sigma. */
+static int is_under_way(const tsr__canvas *c, int k) {
+    const tsr_solver *solver = c->members[k].solver;
+    return c->plan->actors[k].own_pace && tsr_solver_step(solver) < tsr_solver_steps(solver);
+}
+
+/* Parts of all active members. values: their latents, or their predictions of the clean latent. */
+static int active_parts(tsr__canvas *c, int clean) {
+    int n = 0;
+    for (int k = 0; k < c->plan->n_actors; k++) {
+        member *m = &c->members[k];
+        tsr_solver_noise none = { 0 };
+        if (!m->active) continue;
+        tsr__blend_part part = { clean ? tsr_solver_x0(m->solver) : tsr_solver_latent(m->solver), m->weights,
+                                 clean ? none : tsr_solver_noise_part(m->solver) };
+        if (!clean && is_under_way(c, k)) part.values = m->uncond; /* set by reach */
+        if (clean && part.values && is_under_way(c, k)) part.values = tsr_solver_newest(m->solver);
+        if (part.values) c->parts[n++] = part;
+    }
+    return n;
+}
+
+/* The canvas of step i at a sigma within it: on its way to the clean latent that all predict. */
+static tsr_status canvas_at(tsr__canvas *c, float *out, int i, float sigma, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int n = active_parts(c, 1);
+    float from = c->plan->sigmas[i];
+    memcpy(out, c->x, c->count * sizeof *out);
+    if (sigma >= from || n == 0) goto done;
+    TSR_TRY(tsr__blend(out, c->parts, n, 0.0f, c->count, c->plane, err));
+    tsr__blend_line(out, c->x, out, from, sigma, NULL, c->count, c->plane);
+done:
+    return status;
+}
+
+/* Solvers on sigmas of their own, of the n that wait at one: pixels that are theirs alone keep what they have; elsewhere they
+ * see the canvas. */
+static tsr_status meet(tsr__canvas *c, int n, int step, float sigma, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *canvas = c->members[c->group[0]].uncond; /* is written after the evaluation only */
+    int m = 0;
+    for (int i = 0; i < n; i++) m += c->plan->actors[c->group[i]].own_pace;
+    if (m == 0) goto done;
+    TSR_TRY(canvas_at(c, canvas, step, sigma, err));
+    m = 0;
+    for (int i = 0; i < n; i++) {
+        member *one = &c->members[c->group[i]];
+        if (!c->plan->actors[c->group[i]].own_pace) continue;
+        c->inputs[m] = tsr_solver_pending(one->solver).x;
+        c->parts[m] = (tsr__blend_part){ c->inputs[m], one->weights, { 0 } };
+        m++;
+    }
+    TSR_TRY(tsr__blend(c->blended, c->parts, m, sigma, c->count, c->plane, err));
+    for (size_t p = 0; p < c->plane; p++) {
+        float theirs = 0.0f;
+        for (int i = 0; i < m; i++) theirs += c->parts[i].weights[p];
+        const float *seen = theirs > 1.0f - 1e-6f ? c->blended : canvas;
+        for (int i = 0; i < m; i++)
+            for (size_t at = p; at < c->count; at += c->plane) c->inputs[i][at] = seen[at];
+    }
+done:
+    return status;
+}
+
 static tsr_status evaluate(tsr__canvas *c, int step, int n, float sigma, tsr_error *err) {
     tsr_status status = TSR_OK;
     int calls = 0;
     int64_t pixels = 0, whole = (int64_t)c->plan->shape[2] * c->plan->shape[3];
     TSR_TRY(share_canvas(c, n, sigma, err));
+    TSR_TRY(meet(c, n, step, sigma, err));
     for (int i = 0; i < n; i++) {
         int k = c->group[i];
         member *m = &c->members[k];
@@ -376,28 +464,33 @@ done:
     return status;
 }
 
-/* Parts of all active members. values: their latents, or their predictions of the clean latent. */
-static int active_parts(tsr__canvas *c, int clean) {
-    int n = 0;
+/* Solvers between sigmas of their own reach the canvas sigma on the straight line to what they predict. */
+static void reach(tsr__canvas *c, float sigma) {
     for (int k = 0; k < c->plan->n_actors; k++) {
         member *m = &c->members[k];
-        tsr_solver_noise none = { 0 };
-        if (!m->active) continue;
-        tsr__blend_part part = { clean ? tsr_solver_x0(m->solver) : tsr_solver_latent(m->solver), m->weights,
-                                 clean ? none : tsr_solver_noise_part(m->solver) };
-        if (part.values) c->parts[n++] = part;
+        if (m->active && is_under_way(c, k))
+            tsr__blend_line(m->uncond, tsr_solver_latent(m->solver), tsr_solver_newest(m->solver),
+                            tsr_solver_sigma(m->solver), sigma, NULL, c->count, c->plane);
     }
-    return n;
 }
 
-/* The new canvas, handed to every solver. A base that is alone owns every pixel. */
+/* The new canvas, handed to every solver. Who is between sigmas of its own gets, where it is not alone, a latent whose
+ * line meets the canvas. A base that is alone owns every pixel. */
 static tsr_status join(tsr__canvas *c, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
+    float sigma = c->plan->sigmas[i + 1];
+    reach(c, sigma);
     int n = active_parts(c, 0);
     if (n == 1) memcpy(c->x, c->parts[0].values, c->count * sizeof(float));
-    else TSR_TRY(tsr__blend(c->x, c->parts, n, c->plan->sigmas[i + 1], c->count, c->plane, err));
-    for (int k = 0; k < c->plan->n_actors; k++)
-        if (c->members[k].active) memcpy(tsr_solver_latent(c->members[k].solver), c->x, c->count * sizeof(float));
+    else TSR_TRY(tsr__blend(c->x, c->parts, n, sigma, c->count, c->plane, err));
+    for (int k = 0; k < c->plan->n_actors; k++) {
+        member *m = &c->members[k];
+        if (!m->active) continue;
+        if (!is_under_way(c, k)) memcpy(tsr_solver_latent(m->solver), c->x, c->count * sizeof(float));
+        else if (n > 1)
+            tsr__blend_line(tsr_solver_latent(m->solver), c->x, tsr_solver_newest(m->solver), sigma,
+                            tsr_solver_sigma(m->solver), m->weights, c->count, c->plane);
+    }
 done:
     return status;
 }

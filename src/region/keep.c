@@ -100,7 +100,12 @@ static tsr_status set_actor(tsr_plan *plan, int k, tsr_error *err) {
     const tsr__actor *base = &plan->actors[0];
     float *own = NULL;
     int n_own = 0;
-    if (k > 0 && strcmp(actor->scheduler, base->scheduler) != 0) TSR_TRY(own_sigmas(&own, &n_own, plan, actor, err));
+    int other_scheduler = k > 0 && strcmp(actor->scheduler, base->scheduler) != 0;
+    actor->own_pace = (tsr_sampler_flags(tsr_sampler_find(actor->sampler)) & TSR_SAMPLER_OWN_SIGMAS) != 0;
+    if (other_scheduler && actor->own_pace)
+        TSR_TRY(tsr__plan_warn(plan, err, "%s: %s chooses its own sigmas: its scheduler has no meaning in history keep",
+                               actor->label, actor->sampler));
+    else if (other_scheduler) TSR_TRY(own_sigmas(&own, &n_own, plan, actor, err));
     TSR_TRY(merge_sigmas(actor, plan, own, n_own, err));
     TSR_TRY(set_window(plan, k, err));
     set_seed(plan, k);

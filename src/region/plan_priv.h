@@ -33,6 +33,7 @@ typedef struct tsr__actor {
     int n_sigmas;
     int *boundary; /* [n canvas sigmas]: index of each canvas sigma in `sigmas` */
     uint64_t seed; /* of its solver */
+    int own_pace;  /* its solver spreads sigmas of its own between the first and the last */
 } tsr__actor;
 
 /* Which noise mask a restart call gets. */

@@ -242,6 +242,10 @@ const float *tsr_solver_x0(const tsr_solver *s) {
     return s->has_x0 ? s->x0 : NULL;
 }
 
+const float *tsr_solver_newest(const tsr_solver *s) {
+    return s->has_x0 ? s->answer : NULL;
+}
+
 float tsr_solver_sigma(const tsr_solver *s) {
     return s->latent_sigma;
 }

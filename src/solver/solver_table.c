@@ -10,6 +10,7 @@ enum {
     CFG_PP = TSR_SAMPLER_CFG_PP,
     PENULTIMATE = TSR_SAMPLER_PENULTIMATE,
     RECOVERY = TSR_SAMPLER_RECOVERY,
+    OWN_SIGMAS = TSR_SAMPLER_OWN_SIGMAS,
     PLAIN = TSR__VARIANT_PLAIN,
     ANCESTRAL = TSR__VARIANT_ANCESTRAL,
     PP = TSR__VARIANT_CFG_PP
@@ -36,7 +37,7 @@ static const tsr__solver_kind kinds[] = {
       ANCESTRAL, tsr__advance_dpm_2, NULL },
     { "lms", "linear multistep, order 4 (Adams-Bashforth in sigma)", 0, 1, 3, TSR__ADAMS_LMS, tsr__advance_adams,
       NULL },
-    { "dpm_fast", "DPM-Solver with a fixed number of evaluations (Lu et al. 2022)", 0, 3, 2, PLAIN,
+    { "dpm_fast", "DPM-Solver with a fixed number of evaluations (Lu et al. 2022)", OWN_SIGMAS, 3, 2, PLAIN,
       tsr__advance_dpm_fast, tsr__plan_dpm_fast },
     { "dpm_adaptive", "DPM-Solver 2/3 with its own step sizes (Lu et al. 2022)", 0, 3, 3, PLAIN,
       tsr__advance_dpm_adaptive, tsr__plan_dpm_adaptive },

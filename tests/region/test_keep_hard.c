@@ -252,24 +252,47 @@ static void keep__base_only_steps_leave_the_base_alone(void **state) {
     tsr_latent_free(out);
 }
 
-static void keep__own_step_samplers_are_refused(void **state) {
+/* dpm_fast takes as many evaluations as the canvas has steps, at sigmas of its own; its scheduler has no say. */
+static void keep__own_pace_counts_and_warns(void **state) {
     pair *p = *state;
     tsr_region_base where = TSR_REGION_BASE_INIT;
     tsr_region what = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-    const char *const names[] = { "dpm_fast", "dpm_adaptive" };
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_plan *plan = NULL;
+    tsr_latent *out = NULL;
+    int warned = 0;
+    where.guide = guide_of(p, &p->base, 1.0f);
+    what.guide = guide_of(p, &p->region, 1.0f);
+    what.mask = p->mask;
+    what.sampler = "dpm_fast";
+    what.scheduler = "karras";
+    o.steps = STEPS;
+    expect_ok(tsr_plan_new(&plan, &where, &what, 1, &o, p->latent->shape, &err), &err);
+    for (int i = 0; tsr_plan_warning(plan, i); i++) warned |= strstr(tsr_plan_warning(plan, i), "own sigmas") != NULL;
+    assert_true(warned);
+    assert_int_equal(tsr_plan_evaluations(plan), 2 * STEPS);
+    expect_ok(tsr_plan_run(&out, plan, p->latent, NULL, &err), &err);
+    assert_int_equal(p->g.evaluations, 2 * STEPS);
+    tsr_latent_free(out);
+    tsr_plan_free(plan);
+}
+
+static void keep__adaptive_samplers_are_refused(void **state) {
+    pair *p = *state;
+    tsr_region_base where = TSR_REGION_BASE_INIT;
+    tsr_region what = TSR_REGION_INIT;
+    tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_plan *plan = NULL;
     where.guide = guide_of(p, &p->base, 3.0f);
     what.guide = guide_of(p, &p->region, 2.0f);
     what.mask = p->mask;
-    for (int i = 0; i < 2; i++) {
-        tsr_error err = TSR_ERROR_INIT;
-        tsr_plan *plan = NULL;
-        what.sampler = names[i];
-        assert_int_equal(tsr_plan_new(&plan, &where, &what, 1, &o, p->latent->shape, &err), TSR_UNSUPPORTED);
-        assert_null(plan);
-        assert_non_null(strstr(err.message, "region 1"));
-        assert_non_null(strstr(err.message, names[i]));
-    }
+    what.sampler = "dpm_adaptive";
+    assert_int_equal(tsr_plan_new(&plan, &where, &what, 1, &o, p->latent->shape, &err), TSR_UNSUPPORTED);
+    assert_null(plan);
+    assert_non_null(strstr(err.message, "region 1"));
+    assert_non_null(strstr(err.message, "dpm_adaptive"));
 }
 
 int main(void) {
@@ -279,7 +302,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(keep__noise_mask_and_denoise_equal_plain_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(keep__window_equals_ksampler_advanced, setup, teardown),
         cmocka_unit_test_setup_teardown(keep__base_only_steps_leave_the_base_alone, setup, teardown),
-        cmocka_unit_test_setup_teardown(keep__own_step_samplers_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(keep__own_pace_counts_and_warns, setup, teardown),
+        cmocka_unit_test_setup_teardown(keep__adaptive_samplers_are_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,11 +3,12 @@
  * more. */
 #include "gaussian.h"
 
-enum { SIDE = 32, COUNT = 4 * SIDE * SIDE, STEPS = 150, SAMPLERS = 12 };
+enum { SIDE = 32, COUNT = 4 * SIDE * SIDE, STEPS = 150, SAMPLERS = 13 };
 
 static const char *const samplers[SAMPLERS] = {
     "euler",        "euler_ancestral",    "heun",         "dpm_2", "dpmpp_2m", "dpmpp_sde",
-    "dpmpp_2m_sde", "dpmpp_2s_ancestral", "dpmpp_3m_sde", "ddim",  "lcm",      "uni_pc"
+    "dpmpp_2m_sde", "dpmpp_2s_ancestral", "dpmpp_3m_sde", "ddim",  "lcm",      "uni_pc",
+    "dpm_fast"
 };
 
 static double variance(const tsr_latent *latent) {
