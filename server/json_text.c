@@ -122,3 +122,13 @@ char *srv_json_quote(const char *text) {
     json_decref(string);
     return quoted;
 }
+
+json_t *srv_json_string(const char *text) {
+    json_t *string = json_string(text);
+    char *plain = string ? NULL : strdup(text);
+    for (char *c = plain; c && *c; c++)
+        if ((unsigned char)*c >= 0x80) *c = '?';
+    if (plain) string = json_string(plain);
+    free(plain);
+    return string;
+}

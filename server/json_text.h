@@ -18,5 +18,7 @@ tsr_status srv_json_parse(json_t **out, const char *text, size_t size, tsr_error
 char *srv_json_dump(const json_t *json);
 /* A string with its quotes. */
 char *srv_json_quote(const char *text);
+/* A string of bytes that may be no UTF-8 (names of files, messages that were cut): those become question marks. */
+json_t *srv_json_string(const char *text);
 
 #endif /* TSR_SERVER_JSON_TEXT_H */
