@@ -47,7 +47,7 @@ TABLE = {
 # The sheets of samplers: name, history. Few threads and steps: a sheet is 44 pictures.
 SHEETS = {"samplers-keep": "keep", "samplers-restart": "restart"}
 SHEET_SCENE = [*LEFT_RIGHT, "--seed", "2", "--steps", "14", "--threads", "1"]
-OWN_STEPS = ("dpm_fast", "dpm_adaptive")  # refused under keep
+REFUSED = ("dpm_adaptive",)  # under keep
 COLUMNS, CELL_WIDTH, CELL_HEIGHT, GAP = 8, 96, 64, 2
 
 
@@ -138,7 +138,7 @@ def make_sheet(tessera, history, path):
             if index % COLUMNS == 0:
                 sheet += [bytearray(b"\xff" * 3 * COLUMNS * (CELL_WIDTH + GAP)) for _ in range(CELL_HEIGHT + GAP)]
             cell = [b"\x80" * 3 * CELL_WIDTH] * CELL_HEIGHT
-            if history == "restart" or name not in OWN_STEPS:
+            if history == "restart" or name not in REFUSED:
                 output = pathlib.Path(folder) / "cell.png"
                 paint(tessera, [*SHEET_SCENE, "--history", history, "--sampler", name], output)
                 cell = half(read_png(output))
