@@ -131,6 +131,7 @@ typedef struct tsr_regional_options {
     tsr_recovery_mode recovery_mode;
     const char *recovery_sampler; /* NULL or "AUTO", or a sampler's name */
     float recovery_ratio;
+    int allow_empty; /* 1: a region whose mask is empty is a warning, as in the nodes, not an error */
     /* keep only */
     tsr_sharing sharing;
     tsr_overlap_policy overlap_policy;
@@ -140,7 +141,7 @@ typedef struct tsr_regional_options {
 #define TSR_REGIONAL_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
         sizeof(tsr_regional_options), TSR_SYSTEM_REGIONAL, TSR_HISTORY_KEEP, 20, 0, 0, 0, 0, 1.0, 0, 0,                \
-            TSR_SEED_2ND_IGNORE, 0, 10000, 1, 0, 1, TSR_RECOVERY_RATIO_BETWEEN, 0, 0.3f, TSR_SHARING_AUTO,             \
+            TSR_SEED_2ND_IGNORE, 0, 10000, 1, 0, 1, TSR_RECOVERY_RATIO_BETWEEN, 0, 0.3f, 0, TSR_SHARING_AUTO,          \
             TSR_OVERLAP_BLEND, 0                                                                                       \
     }
 

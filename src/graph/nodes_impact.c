@@ -257,6 +257,7 @@ static tsr_status sample_regions(tsr__call *call, const char *latent_name, tsr_r
     regions r = { 0 };
     tsr_plan *plan = NULL;
     options->history = call->graph->history;
+    options->allow_empty = 1;
     options->overlap = tsr__arg_int(call->in, "overlap_factor");
     options->restore_latent = tsr__arg_bool(call->in, "restore_latent");
     options->recovery_mode = (tsr_recovery_mode)tsr_recovery_mode_find(tsr__arg_text(call->in, "additional_mode"));

@@ -185,9 +185,8 @@ static tsr_status check_options(tsr_regional_options *o, const int shape[4], tsr
             return tsr__fail(err, TSR_BAD_ARGUMENT, "denoise is %g; give more than 0, up to 1", o->denoise);
         if (o->base_only_steps < 0 || o->base_only_steps > 10000)
             return tsr__fail(err, TSR_BAD_ARGUMENT, "base_only_steps is %d; give 0 to 10000", o->base_only_steps);
-    } else if (o->start_step < 0 || o->end_step < 1) {
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "steps %d to %d; the first is 0 or more, the end 1 or more",
-                         o->start_step, o->end_step);
+    } else if (o->start_step < 0 || o->end_step < 0) {
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "steps %d to %d; they count from 0", o->start_step, o->end_step);
     }
     if (!tsr_history_name((int)o->history) || !tsr_recovery_mode_name((int)o->recovery_mode))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "history %d or recovery_mode %d is not in its enum", (int)o->history,
@@ -202,7 +201,8 @@ static tsr_status check_options(tsr_regional_options *o, const int shape[4], tsr
                          tsr_sharing_name((int)o->sharing), tsr_overlap_policy_name((int)o->overlap_policy));
     if (o->width == 0) o->width = 8 * shape[3];
     if (o->height == 0) o->height = 8 * shape[2];
-    if (o->width < shape[3] || o->height < shape[2])
+    /* The nodes take masks of any size. */
+    if (o->history == TSR_HISTORY_KEEP && (o->width < shape[3] || o->height < shape[2]))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "picture %dx%d is smaller than its latent, %dx%d", o->width, o->height,
                          shape[3], shape[2]);
     return TSR_OK;

@@ -36,7 +36,9 @@ static tsr_status grow_masks(tsr_plan *plan, tsr_error *err) {
                                        plan->options.overlap, err));
         size_t count = (size_t)actor->grown->width * (size_t)actor->grown->height;
         for (size_t i = 0; i < count; i++) covers |= actor->grown->values[i] > 0.0f;
-        if (!covers)
+        if (!covers && plan->options.allow_empty)
+            TSR_TRY(tsr__plan_warn(plan, err, "%s covers no pixel: its mask is empty", actor->label));
+        else if (!covers)
             TSR_FAIL(err, TSR_BAD_ARGUMENT,
                      "%s covers no pixel: its mask is empty; paint where the region shall be, or "
                      "give a larger overlap",
@@ -220,6 +222,7 @@ static tsr_status list_advanced(tsr_plan *plan, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr_regional_options *o = &plan->options;
     int end = o->end_step < o->steps ? o->end_step : o->steps;
+    if (end < 1) return TSR_OK; /* the node gives the latent back */
     plan->steps = end > o->start_step ? end - o->start_step : 0;
     for (int i = o->start_step; i < end - 1; i++) {
         tsr__op op = { 0 };

@@ -124,6 +124,45 @@ static void plan__same_run_twice_is_the_same_bits(void **state) {
     }
 }
 
+/* The nodes take a region with an empty mask: it leaves no trace. They take masks smaller than the latent, too. */
+static void restart__takes_the_masks_that_the_nodes_take(void **state) {
+    scene *s = *state;
+    tsr_mask *empty = NULL, *tiny = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    s->options.history = TSR_HISTORY_RESTART;
+    s->options.allow_empty = 1;
+    s->options.base_only_steps = 1;
+    expect_ok(tsr_mask_new(&empty, PICTURE, PICTURE, 0.0f, &err), &err);
+    s->regions[1].mask = empty;
+    tsr_latent *with = run_regions(&s->base, s->regions, 2, &s->options, s->latent);
+    tsr_latent *without = run_regions(&s->base, s->regions, 1, &s->options, s->latent);
+    assert_memory_equal(with->values, without->values, tsr_latent_count(with) * sizeof(float));
+    tsr_latent_free(with);
+    expect_ok(tsr_mask_new(&tiny, SIDE / 2, SIDE / 2, 0.0f, &err), &err);
+    tiny->values[5] = 1.0f;
+    s->options.width = s->options.height = SIDE / 2;
+    s->regions[0].mask = tiny;
+    with = run_regions(&s->base, s->regions, 1, &s->options, s->latent);
+    assert_memory_not_equal(with->values, without->values, tsr_latent_count(with) * sizeof(float));
+    tsr_latent_free(with);
+    tsr_latent_free(without);
+    tsr_mask_free(empty);
+    tsr_mask_free(tiny);
+}
+
+/* RegionalSamplerAdvanced up to step 0: nothing to do. */
+static void restart__window_of_nothing_gives_the_latent(void **state) {
+    scene *s = *state;
+    s->options.history = TSR_HISTORY_RESTART;
+    s->options.system = TSR_SYSTEM_REGIONAL_ADVANCED;
+    s->options.end_step = 0;
+    s->options.restore_latent = 0;
+    s->latent->values[3] = 0.7f;
+    tsr_latent *out = run_regions(&s->base, s->regions, 2, &s->options, s->latent);
+    assert_memory_equal(out->values, s->latent->values, tsr_latent_count(out) * sizeof(float));
+    tsr_latent_free(out);
+}
+
 typedef struct watcher {
     int seen, stop_at, steps_seen, x0_seen;
     int64_t last_done;
@@ -363,6 +402,8 @@ int main(void) {
         CASE(plan__second_stage_shares_too),
         CASE(plan__promises_what_runs),
         CASE(plan__same_run_twice_is_the_same_bits),
+        CASE(restart__takes_the_masks_that_the_nodes_take),
+        CASE(restart__window_of_nothing_gives_the_latent),
         CASE(plan__progress_counts_to_the_end),
         CASE(plan__cancels_before_the_next_call),
         CASE(plan__nan_names_step_and_region),
