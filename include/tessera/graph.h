@@ -88,6 +88,7 @@ TSR_API tsr_graph_memory tsr_graph_get_memory(const tsr_graph *graph);
 typedef struct tsr_workflow_report {
     int faults;       /* in all nodes that some output needs */
     int good_outputs; /* output nodes that can run */
+    char *outputs;    /* their ids, a JSON list */
     char *json;       /* {"error": {...} or null, "node_errors": {...}} as POST /prompt answers */
     char *text;       /* one line a fault; "" without faults */
 } tsr_workflow_report;

@@ -350,6 +350,16 @@ char *tsr__check_text(const tsr__check *check) {
     return text;
 }
 
+/* The ids of the outputs that can run, a JSON list; NULL: out of memory. */
+static char *list_outputs(const tsr__check *check) {
+    json_t *ids = json_array();
+    for (int i = 0; i < check->workflow->n_nodes; i++)
+        if (check->outputs[i]) (void)json_array_append_new(ids, json_string(check->workflow->nodes[i].id));
+    char *text = ids ? json_dumps(ids, JSON_COMPACT) : NULL;
+    json_decref(ids);
+    return text;
+}
+
 tsr_status tsr_workflow_validate(tsr_workflow_report **out, tsr_graph *graph, const tsr_workflow *workflow,
                                  tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -365,7 +375,8 @@ tsr_status tsr_workflow_validate(tsr_workflow_report **out, tsr_graph *graph, co
     if (answer && !check.error) (void)json_object_set_new(answer, "error", json_null());
     report->json = answer ? tsr__workflow_dump(answer, 0) : NULL;
     report->text = tsr__check_text(&check);
-    if (!report->json || !report->text) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    report->outputs = list_outputs(&check);
+    if (!report->json || !report->text || !report->outputs) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     *out = report;
     report = NULL;
 done:
@@ -379,5 +390,6 @@ void tsr_workflow_report_free(tsr_workflow_report *report) {
     if (!report) return;
     free(report->json);
     free(report->text);
+    free(report->outputs);
     free(report);
 }
