@@ -1,5 +1,5 @@
 /* engine/engine_preview.c - see engine_preview.h. The map is the least-squares fit of the decoder's mean colour of each latent
- * pixel, over a latent of small plain squares. */
+ * pixel, over a latent of plain squares: large enough that each shows its own colour, small enough that there are many. */
 #include "engine/engine_preview.h"
 
 #include <math.h>
@@ -10,7 +10,7 @@
 #include "engine/engine_priv.h"
 #include "tessera/noise.h"
 
-enum { SIDE = 16, SQUARE = 2, TERMS = TSR__PREVIEW_CHANNELS + 1 };
+enum { SIDE = 16, SQUARE = 4, TERMS = TSR__PREVIEW_CHANNELS + 1 };
 
 typedef struct fit {
     int n;                           /* terms: channels and a constant */

@@ -120,8 +120,9 @@ static tsr_status set_states(tsr__run_plan *p, tsr_graph *graph, const tsr__chec
             e->state = TSR__PLAN_SAME;
             continue;
         }
-        if (e->uses == 0 && !check->outputs[e->index]) continue;
+        /* Found counts as used, though nothing may want it: it belongs to what is being worked on. */
         const tsr__kept *kept = tsr__cache_find(graph->cache, &p->keys[e->index]);
+        if (e->uses == 0 && !check->outputs[e->index]) continue;
         if (kept) {
             TSR_TRY(take_kept(e, kept, err));
             continue;

@@ -6,7 +6,7 @@
 
 #include "graph/graph_priv.h"
 
-#define DECODING_SHARE 0.1 /* of the time between two previews */
+#define DECODING_SHARE (1.0 / 6.0) /* at most, of the time between two previews */
 
 static double now_seconds(void) {
     struct timespec now;
