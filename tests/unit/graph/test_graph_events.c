@@ -1,19 +1,20 @@
 /* test_graph_events.c - what a run tells while it runs, which outputs it runs, and what it writes beside the pictures. */
 #include "graph_fixture.h"
 
-#define GREY                                                                                                           \
-    NODE("1", "SolidMask", "\"value\":0.5,\"width\":8,\"height\":8")                                                   \
-    "," NODE("2", "MaskToImage", "\"mask\":[\"1\",0]")
+#define MASK(id)      NODE(id, "SolidMask", "\"value\":0.5,\"width\":8,\"height\":8")
+#define SHOWN(id, of) NODE(id, "MaskToImage", "\"mask\":[\"" of "\",0]")
+#define GREY          MASK("1") "," SHOWN("2", "1")
 
 static void events__come_in_order(void **state) {
     fixture f;
     (void)state;
     fixture_open(&f, NULL);
-    run_only(&f, "{" GREY "," NODE("4", "SolidMask", "\"value\":0.5,\"width\":8,\"height\":8") "," NODE(
-                     "5", "MaskToImage", "\"mask\":[\"4\",0]") "," SAVE("6", "5") "," SAVE("3", "2") "}");
+    run_only(&f, "{" GREY "," MASK("4") "," SHOWN("5", "4") "," SAVE("6", "5") "," SAVE("3", "2") "}");
     assert_string_equal(f.told, "run[1 2] >4 =4 >5 =5 >6 =6(p_00001_.png) *1 *2 >3 =3(p_00002_.png)");
     fixture_close(&f);
 }
+
+#define BAD_SAVE NODE("3", "SaveImage", "\"images\":[\"2\",0],\"filename_prefix\":\"../p\"")
 
 static void events__a_failure_is_told_with_its_message(void **state) {
     tsr_error err = TSR_ERROR_INIT;
@@ -21,10 +22,7 @@ static void events__a_failure_is_told_with_its_message(void **state) {
     fixture f;
     (void)state;
     fixture_open(&f, NULL);
-    assert_int_equal(
-        try_run(&f, &none, "{" GREY "," NODE("3", "SaveImage", "\"images\":[\"2\",0],\"filename_prefix\":\"../p\"") "}",
-                &err),
-        TSR_BAD_ARGUMENT);
+    assert_int_equal(try_run(&f, &none, "{" GREY "," BAD_SAVE "}", &err), TSR_BAD_ARGUMENT);
     assert_non_null(strstr(f.told, "run[] >1 =1 >2 =2 >3 !3 filename_prefix: '../p' is not"));
     assert_null(strstr(f.told, "=3"));
     assert_memory_equal(err.message, "node 3 (SaveImage): filename_prefix", 35);
@@ -32,90 +30,16 @@ static void events__a_failure_is_told_with_its_message(void **state) {
 }
 
 /* --- previews ------------------------------------------------------------------------------------------------------------------- */
-#define PAINTED                                                                                                                                                                         \
-    "{" NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"one.safetensors\"") "," NODE(                                                                                              \
-        "2",                                                                                                                                                                            \
-        "CLIPTextEncode", "\"text\":\"a tree\",\"clip\":[\"1\",1]") "," NODE("3", "EmptyLatentImage",                                                                                   \
-                                                                             "\"width\":128,\"height\":128,\"batch_"                                                                    \
-                                                                             "size\":1") "," NODE("7",                                                                                  \
-                                                                                                  "CLIPTextEncode",                                                                     \
-                                                                                                  "\"text\":\"\","                                                                      \
-                                                                                                  "\"clip\":[\"1\","                                                                    \
-                                                                                                  "1]") "," NODE("4",                                                                   \
-                                                                                                                 "KSa"                                                                  \
-                                                                                                                 "mpl"                                                                  \
-                                                                                                                 "er",                                                                  \
-                                                                                                                 "\"m"                                                                  \
-                                                                                                                 "ode"                                                                  \
-                                                                                                                 "l\""                                                                  \
-                                                                                                                 ":["                                                                   \
-                                                                                                                 "\"1"                                                                  \
-                                                                                                                 "\","                                                                  \
-                                                                                                                 "0],"                                                                  \
-                                                                                                                 "\"p"                                                                  \
-                                                                                                                 "osi"                                                                  \
-                                                                                                                 "tiv"                                                                  \
-                                                                                                                 "e\""                                                                  \
-                                                                                                                 ":["                                                                   \
-                                                                                                                 "\"2"                                                                  \
-                                                                                                                 "\","                                                                  \
-                                                                                                                 "0],"                                                                  \
-                                                                                                                 "\"n"                                                                  \
-                                                                                                                 "ega"                                                                  \
-                                                                                                                 "tiv"                                                                  \
-                                                                                                                 "e\""                                                                  \
-                                                                                                                 ":["                                                                   \
-                                                                                                                 "\"7"                                                                  \
-                                                                                                                 "\","                                                                  \
-                                                                                                                 "0],"                                                                  \
-                                                                                                                 "\"l"                                                                  \
-                                                                                                                 "ate"                                                                  \
-                                                                                                                 "nt_"                                                                  \
-                                                                                                                 "ima"                                                                  \
-                                                                                                                 "ge"                                                                   \
-                                                                                                                 "\":"                                                                  \
-                                                                                                                 "[\""                                                                  \
-                                                                                                                 "3\""                                                                  \
-                                                                                                                 ",0]"                                                                  \
-                                                                                                                 ","                                                                    \
-                                                                                                                 "\"s"                                                                  \
-                                                                                                                 "eed"                                                                  \
-                                                                                                                 "\":"                                                                  \
-                                                                                                                 "5,"                                                                   \
-                                                                                                                 "\"s"                                                                  \
-                                                                                                                 "tep"                                                                  \
-                                                                                                                 "s\""                                                                  \
-                                                                                                                 ":6,"                                                                  \
-                                                                                                                 "\"c"                                                                  \
-                                                                                                                 "fg"                                                                   \
-                                                                                                                 "\":"                                                                  \
-                                                                                                                 "5,"                                                                   \
-                                                                                                                 "\"s"                                                                  \
-                                                                                                                 "amp"                                                                  \
-                                                                                                                 "ler"                                                                  \
-                                                                                                                 "_na"                                                                  \
-                                                                                                                 "me"                                                                   \
-                                                                                                                 "\":"                                                                  \
-                                                                                                                 "\"e"                                                                  \
-                                                                                                                 "ule"                                                                  \
-                                                                                                                 "r\""                                                                  \
-                                                                                                                 ",\""                                                                  \
-                                                                                                                 "sch"                                                                  \
-                                                                                                                 "edu"                                                                  \
-                                                                                                                 "ler"                                                                  \
-                                                                                                                 "\":"                                                                  \
-                                                                                                                 "\"n"                                                                  \
-                                                                                                                 "orm"                                                                  \
-                                                                                                                 "al"                                                                   \
-                                                                                                                 "\","                                                                  \
-                                                                                                                 "\"d"                                                                  \
-                                                                                                                 "eno"                                                                  \
-                                                                                                                 "ise"                                                                  \
-                                                                                                                 "\":"                                                                  \
-                                                                                                                 "1") "," NODE("5",                                                     \
-                                                                                                                               "VAEDecode",                                             \
-                                                                                                                               "\"samples\":[\"4\",0],\"vae\":[\"1\",2]") "," SAVE("6", \
-                                                                                                                                                                                   "5") "}"
+#define MODEL    NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"one.safetensors\"")
+#define WANTED   NODE("2", "CLIPTextEncode", "\"text\":\"a tree\",\"clip\":[\"1\",1]")
+#define UNWANTED NODE("7", "CLIPTextEncode", "\"text\":\"\",\"clip\":[\"1\",1]")
+#define EMPTY    NODE("3", "EmptyLatentImage", "\"width\":128,\"height\":128,\"batch_size\":1")
+#define SAMPLED_INPUTS                                                                                                 \
+    "\"model\":[\"1\",0],\"positive\":[\"2\",0],\"negative\":[\"7\",0],\"latent_image\":[\"3\",0],\"seed\":5,"         \
+    "\"steps\":6,\"cfg\":5,\"sampler_name\":\"euler\",\"scheduler\":\"normal\",\"denoise\":1"
+#define SAMPLED NODE("4", "KSampler", SAMPLED_INPUTS)
+#define DECODED NODE("5", "VAEDecode", "\"samples\":[\"4\",0],\"vae\":[\"1\",2]")
+#define PAINTED "{" MODEL "," WANTED "," UNWANTED "," EMPTY "," SAMPLED "," DECODED "," SAVE("6", "5") "}"
 
 /* Mean difference, 0..255, of a picture and a smaller one that stands for it. */
 static double difference(const tsr_image *image, const tsr_image *small) {
@@ -180,9 +104,8 @@ static void previews__change_no_number(void **state) {
 }
 
 /* --- what runs, what is saved -------------------------------------------------------------------------------------------------- */
-#define TWO_OUTPUTS                                                                                                    \
-    "{" GREY "," SAVE("3", "2") "," NODE("4", "ImageInvert",                                                           \
-                                         "\"image\":[\"2\",0]") "," SAVE("5", "4") "," NODE("9", "SaveImage", "") "}"
+#define INVERTED    NODE("4", "ImageInvert", "\"image\":[\"2\",0]")
+#define TWO_OUTPUTS "{" GREY "," SAVE("3", "2") "," INVERTED "," SAVE("5", "4") "," NODE("9", "SaveImage", "") "}"
 
 static void targets__only_they_run(void **state) {
     static const char *const picked[] = { "5" }, *const plain[] = { "2" }, *const unknown[] = { "77" };
@@ -247,11 +170,13 @@ static void extra__goes_into_saved_pictures(void **state) {
     fixture_close(&f);
 }
 
+#define PREVIEW NODE("3", "PreviewImage", "\"images\":[\"2\",0]")
+
 static void temp__holds_what_is_only_shown(void **state) {
     fixture f;
     (void)state;
     fixture_open(&f, NULL);
-    tsr_workflow_outputs *o = run_text(&f, "{" GREY "," NODE("3", "PreviewImage", "\"images\":[\"2\",0]") "}");
+    tsr_workflow_outputs *o = run_text(&f, "{" GREY "," PREVIEW "}");
     const tsr_workflow_output *shown = &o->items[0];
     assert_string_equal(shown->type, "temp");
     assert_string_equal(shown->subfolder, "");
