@@ -3,10 +3,11 @@
 
 #include "graph/node.h"
 
-#define GREY(value)                                                                                                    \
-    NODE("1", "SolidMask", "\"value\":" value ",\"width\":64,\"height\":64")                                           \
-    "," NODE("2", "MaskToImage", "\"mask\":[\"1\",0]")
-#define SAVED(value) "{" GREY(value) "," SAVE("3", "2") "}"
+#define MASK(id, value)  NODE(id, "SolidMask", "\"value\":" value ",\"width\":64,\"height\":64")
+#define SHOWN(id, of)    NODE(id, "MaskToImage", "\"mask\":[\"" of "\",0]")
+#define GREY(value)      MASK("1", value) "," SHOWN("2", "1")
+#define SAVED(value)     "{" GREY(value) "," SAVE("3", "2") "}"
+#define PREVIEWED(value) "{" GREY(value) "," NODE("3", "PreviewImage", "\"images\":[\"2\",0]") "}"
 
 static fixture open_with(size_t cache_memory, size_t model_memory) {
     tsr_graph_options options = TSR_GRAPH_OPTIONS_INIT;
@@ -35,6 +36,10 @@ static void cache__nothing_is_kept_unless_asked(void **state) {
     fixture_close(&f);
 }
 
+#define OTHER_PREFIX NODE("8", "SaveImage", "\"filename_prefix\":\"q\",\"images\":[\"7\",0]")
+#define OTHER_MASK   NODE("6", "SolidMask", "\"height\":64,\"width\":64,\"value\":0.5")
+#define REORDERED    "{" OTHER_PREFIX "," SHOWN("7", "6") "," OTHER_MASK "}"
+
 static void cache__unchanged_nodes_do_not_run_again(void **state) {
     (void)state;
     FIXTURE(1 << 20, 0);
@@ -48,9 +53,7 @@ static void cache__unchanged_nodes_do_not_run_again(void **state) {
     assert_int_equal(access(o->items[0].path, R_OK), 0);
     tsr_workflow_outputs_free(o);
     /* Another prefix: what leads to it is known. Another order and other ids: still the same. */
-    run_only(&f, "{" NODE("8", "SaveImage", "\"filename_prefix\":\"q\",\"images\":[\"7\",0]") "," NODE(
-                     "7", "MaskToImage",
-                     "\"mask\":[\"6\",0]") "," NODE("6", "SolidMask", "\"height\":64,\"width\":64,\"value\":0.5") "}");
+    run_only(&f, REORDERED);
     assert_string_equal(f.told, "run[6 7] *6 *7 >8 =8(q_00001_.png)");
     run_only(&f, SAVED("0.25"));
     assert_string_equal(f.told, "run[] >1 =1 >2 =2 >3 =3(p_00002_.png)");
@@ -99,7 +102,7 @@ static void cache__least_recently_used_go_first(void **state) {
     assert_string_equal(f.told, "run[1 2 3] *1 *2 *3(p_00001_.png)");
     run_only(&f, SAVED("0.3"));
     assert_true(tsr_graph_get_memory(f.graph).results <= LIMIT);
-    run_only(&f, "{" GREY("0.2") "," NODE("3", "PreviewImage", "\"images\":[\"2\",0]") "}");
+    run_only(&f, PREVIEWED("0.2"));
     assert_non_null(strstr(f.told, ">1 =1 >2"));
     assert_true(tsr_graph_get_memory(f.graph).results <= LIMIT);
     fixture_close(&f);
@@ -109,7 +112,7 @@ static void cache__what_is_larger_than_all_is_not_kept(void **state) {
     (void)state;
     FIXTURE(20 << 10, 0); /* the mask fits, the picture does not */
     run_only(&f, SAVED("0.1"));
-    run_only(&f, "{" GREY("0.1") "," NODE("3", "PreviewImage", "\"images\":[\"2\",0]") "}");
+    run_only(&f, PREVIEWED("0.1"));
     assert_non_null(strstr(f.told, "run[1] *1 >2 =2 >3"));
     fixture_close(&f);
 }
@@ -124,9 +127,11 @@ static void write_picture(const fixture *f, unsigned char grey) {
     tsr_image_free(image);
 }
 
+#define LOADED   NODE("1", "LoadImage", "\"image\":\"in.png\"")
+#define INVERTED NODE("2", "ImageInvert", "\"image\":[\"1\",0]")
+
 static void cache__changed_files_are_read_again(void **state) {
-    static const char text[] = "{" NODE("1", "LoadImage", "\"image\":\"in.png\"") "," NODE(
-        "2", "ImageInvert", "\"image\":[\"1\",0]") "," SAVE("3", "2") "}";
+    static const char text[] = "{" LOADED "," INVERTED "," SAVE("3", "2") "}";
     (void)state;
     FIXTURE(1 << 20, 0);
     write_picture(&f, 10);
@@ -171,29 +176,15 @@ static void cache__can_be_released(void **state) {
 }
 
 /* --- with a model --------------------------------------------------------------------------------------------------------------- */
-#define PAINTED(model, seed)                                                                                                                                               \
-    "{" NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"" model ".safetensors\"") "," NODE("2", "CLIPTextEncode", "\"text\":\"a tree\",\"clip\":[\"1\",1]") "," NODE( \
-        "3",                                                                                                                                                               \
-        "EmptyLatentImage", "\"width\":64,\"height\":64,\"batch_size\":1") "," NODE("4", "KSampler",                                                                       \
-                                                                                    "\"model\":[\"1\",0],"                                                                 \
-                                                                                    "\"positive\":[\"2\",0],"                                                              \
-                                                                                    "\"negative\":[\"2\",0],\"latent_"                                                     \
-                                                                                    "image\":[\"3\",0],\"seed\":" seed                                                     \
-                                                                                    ",\"steps\":2,\"cfg\":1,"                                                              \
-                                                                                    "\"sampler_name\":\"euler\","                                                          \
-                                                                                    "\"scheduler\":\"normal\","                                                            \
-                                                                                    "\"denoise\":1") "," NODE("5",                                                         \
-                                                                                                              "SaveLa"                                                     \
-                                                                                                              "tent",                                                      \
-                                                                                                              "\"samp"                                                     \
-                                                                                                              "les\":"                                                     \
-                                                                                                              "[\"4\""                                                     \
-                                                                                                              ",0],"                                                       \
-                                                                                                              "\"file"                                                     \
-                                                                                                              "name_"                                                      \
-                                                                                                              "prefix"                                                     \
-                                                                                                              "\":"                                                        \
-                                                                                                              "\"l\"") "}"
+#define MODEL(name) NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"" name ".safetensors\"")
+#define TEXT        NODE("2", "CLIPTextEncode", "\"text\":\"a tree\",\"clip\":[\"1\",1]")
+#define EMPTY       NODE("3", "EmptyLatentImage", "\"width\":64,\"height\":64,\"batch_size\":1")
+#define SAMPLED_INPUTS(seed)                                                                                           \
+    "\"model\":[\"1\",0],\"positive\":[\"2\",0],\"negative\":[\"2\",0],\"latent_image\":[\"3\",0],\"seed\":" seed      \
+    ",\"steps\":2,\"cfg\":1,\"sampler_name\":\"euler\",\"scheduler\":\"normal\",\"denoise\":1"
+#define SAMPLED(seed)        NODE("4", "KSampler", SAMPLED_INPUTS(seed))
+#define SAVED_LATENT         NODE("5", "SaveLatent", "\"samples\":[\"4\",0],\"filename_prefix\":\"l\"")
+#define PAINTED(model, seed) "{" MODEL(model) "," TEXT "," EMPTY "," SAMPLED(seed) "," SAVED_LATENT "}"
 
 static void expect_equal(const tsr_workflow_outputs *a, const tsr_workflow_outputs *b) {
     assert_memory_equal(a->items[0].latent->values, b->items[0].latent->values,
