@@ -184,14 +184,16 @@ done:
 }
 
 /* --- conditionings ------------------------------------------------------------------------------------------------- */
-tsr_status tsr__text_new(tsr__text **out, int tokens, int width, tsr_error *err) {
+tsr_status tsr__text_new(tsr__text **out, int tokens, int width, int pooled_width, tsr_error *err) {
     tsr_status status = TSR_OK;
     *out = NULL;
     TSR_ALLOC_ZERO(err, *out, 1);
     (*out)->refs = 1;
     (*out)->tokens = tokens;
     (*out)->width = width;
+    (*out)->pooled_width = pooled_width;
     TSR_ALLOC_ZERO(err, (*out)->values, (size_t)tokens * (size_t)width);
+    if (pooled_width) TSR_ALLOC_ZERO(err, (*out)->pooled, pooled_width);
 done:
     if (status != TSR_OK) {
         tsr__text_unref(*out);
@@ -203,6 +205,7 @@ done:
 void tsr__text_unref(tsr__text *text) {
     if (!text || --text->refs > 0) return;
     free(text->values);
+    free(text->pooled);
     free(text);
 }
 

@@ -61,6 +61,8 @@ typedef struct tsr__text {
     int refs;
     int tokens, width;
     float *values; /* [tokens, width] */
+    int pooled_width;
+    float *pooled; /* [pooled_width], SDXL's; NULL where that is 0 */
 } tsr__text;
 
 /* One entry of a CONDITIONING list. */
@@ -92,7 +94,7 @@ typedef struct tsr__value {
     int n_sigmas;
     struct tsr__slot *slot; /* MODEL, CLIP, VAE; the graph's */
     int holds_slot;         /* counted in the slot's refs */
-    int clip_skip;          /* CLIP: 1 = last layer */
+    int clip_skip;          /* CLIP: 1 = last layer, 0 = the family's own */
     /* A record is a node whose inputs are kept for later: pipes, providers, hooks, samplers, guiders. */
     const struct tsr__node *row;
     struct tsr__value **parts; /* of a record: one a row input, NULL = absent; of a list: its items */
@@ -124,7 +126,7 @@ tsr_status tsr__value_parts(tsr__value **out, tsr__type type, const struct tsr__
                             int n, tsr_error *err);
 
 /* An encoded text of that size, not filled. */
-tsr_status tsr__text_new(tsr__text **out, int tokens, int width, tsr_error *err);
+tsr_status tsr__text_new(tsr__text **out, int tokens, int width, int pooled_width, tsr_error *err);
 void tsr__text_unref(tsr__text *text);
 /* One plain entry; takes over the caller's count of text. */
 tsr_status tsr__value_take_text(tsr__value **out, tsr__text *text, tsr_error *err);

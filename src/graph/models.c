@@ -10,6 +10,7 @@ static void clear_bound(tsr__slot *slot) {
         tsr__bound *next = slot->bound->next;
         tsr__unet_context_free(slot->bound->cond->context);
         free(slot->bound->cond->values);
+        free(slot->bound->cond->pooled);
         free(slot->bound->cond->prompt);
         free(slot->bound->cond);
         tsr__text_unref(slot->bound->text);
@@ -231,6 +232,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     }
     size_t count = (size_t)text->tokens * (size_t)text->width;
     TSR_TRY(tsr__engine_need_unet(slot->engine, err));
+    TSR_TRY(tsr__engine_need_text(slot->engine, err)); /* knows whether the family pools */
     if (text->width != tsr__unet_context_width(slot->engine->unet))
         TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d values a token, the model %s takes %d", text->width,
                  slot->checkpoint, tsr__unet_context_width(slot->engine->unet));
@@ -239,6 +241,13 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     cond->tokens = text->tokens;
     TSR_ALLOC(err, cond->values, count);
     memcpy(cond->values, text->values, count * sizeof *cond->values);
+    if (text->pooled_width != tsr__text_pooled_width(slot->engine->text))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d pooled values, the model %s takes %d",
+                 text->pooled_width, slot->checkpoint, tsr__text_pooled_width(slot->engine->text));
+    if (text->pooled) {
+        TSR_ALLOC(err, cond->pooled, text->pooled_width);
+        memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);
+    }
     TSR_TRY(tsr__unet_context_new(&cond->context, slot->engine->unet, cond->values, cond->tokens, err));
     TSR_ALLOC_ZERO(err, bound, 1);
     bound->text = text;
@@ -249,7 +258,10 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     *out = cond;
     cond = NULL;
 done:
-    if (cond) free(cond->values);
+    if (cond) {
+        free(cond->values);
+        free(cond->pooled);
+    }
     free(cond);
     return status;
 }

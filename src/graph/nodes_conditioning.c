@@ -25,8 +25,10 @@ tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value
     TSR_TRY(tsr__engine_check_cancel(engine, err));
     TSR_TRY(tsr__engine_need_text(engine, err));
     TSR_TRY(tsr__text_encode(&rows, engine->text, engine->tokenizer, prompt, clip->clip_skip, err));
-    TSR_TRY(tsr__text_new(&text, rows.tokens, tsr__text_width(engine->text), err));
+    TSR_TRY(
+        tsr__text_new(&text, rows.tokens, tsr__text_width(engine->text), tsr__text_pooled_width(engine->text), err));
     memcpy(text->values, rows.rows, (size_t)rows.tokens * (size_t)text->width * sizeof *rows.rows);
+    if (text->pooled) memcpy(text->pooled, rows.pooled, (size_t)text->pooled_width * sizeof *rows.pooled);
     status = tsr__value_take_text(out, text, err);
     text = NULL;
 done:
@@ -87,9 +89,10 @@ static tsr_status run_concat(tsr__call *call, tsr_error *err) {
         tsr__text *joined = NULL;
         size_t n = (size_t)first->tokens * (size_t)first->width;
         if (first->tokens + from->tokens > 77 * 1000) TSR_FAIL(err, TSR_TOO_LARGE, "the conditioning grows too long");
-        TSR_TRY(tsr__text_new(&joined, first->tokens + from->tokens, first->width, err));
+        TSR_TRY(tsr__text_new(&joined, first->tokens + from->tokens, first->width, first->pooled_width, err));
         memcpy(joined->values, first->values, n * sizeof(float));
         memcpy(joined->values + n, from->values, (size_t)from->tokens * (size_t)from->width * sizeof(float));
+        if (joined->pooled) memcpy(joined->pooled, first->pooled, (size_t)joined->pooled_width * sizeof(float));
         replace_text(&result->conds[i], joined);
     }
     call->results[0] = result;
@@ -119,9 +122,12 @@ static tsr_status run_average(tsr__call *call, tsr_error *err) {
         const tsr__text *first = result->conds[i].text;
         tsr__text *mixed = NULL;
         size_t n = (size_t)first->tokens * (size_t)first->width, m = (size_t)from->tokens * (size_t)from->width;
-        TSR_TRY(tsr__text_new(&mixed, first->tokens, first->width, err));
+        TSR_TRY(tsr__text_new(&mixed, first->tokens, first->width, first->pooled_width, err));
         for (size_t k = 0; k < n; k++)
             mixed->values[k] = first->values[k] * share + (k < m ? from->values[k] : 0.0f) * (1.0f - share);
+        for (int k = 0; k < mixed->pooled_width; k++)
+            mixed->pooled[k] =
+                first->pooled[k] * share + (k < from->pooled_width ? from->pooled[k] : 0.0f) * (1.0f - share);
         replace_text(&result->conds[i], mixed);
     }
     call->results[0] = result;
@@ -142,7 +148,8 @@ static tsr_status run_zero_out(tsr__call *call, tsr_error *err) {
     TSR_TRY(tsr__value_copy_conds(&result, tsr__arg(call->in, "conditioning"), err));
     for (int i = 0; i < result->n_conds; i++) {
         tsr__text *zeros = NULL;
-        TSR_TRY(tsr__text_new(&zeros, result->conds[i].text->tokens, result->conds[i].text->width, err));
+        TSR_TRY(tsr__text_new(&zeros, result->conds[i].text->tokens, result->conds[i].text->width,
+                              result->conds[i].text->pooled_width, err));
         replace_text(&result->conds[i], zeros);
     }
     call->results[0] = result;

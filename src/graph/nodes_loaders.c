@@ -26,9 +26,9 @@ static tsr_status run_checkpoint(tsr__call *call, tsr_error *err) {
     TSR_TRY(tsr__find_file(&path, call->graph, "checkpoints", tsr__arg_text(call->in, "ckpt_name"), err));
     TSR_TRY(tsr__slot_get(&slot, call->graph, path, err));
     TSR_TRY(tsr__slot_engine(&engine, call->graph, slot, err)); /* says now when it is no checkpoint */
-    TSR_TRY(slot_value(&call->results[0], TSR__V_MODEL, slot, 1, err));
-    TSR_TRY(slot_value(&call->results[1], TSR__V_CLIP, slot, 1, err));
-    TSR_TRY(slot_value(&call->results[2], TSR__V_VAE, slot, 1, err));
+    TSR_TRY(slot_value(&call->results[0], TSR__V_MODEL, slot, 0, err));
+    TSR_TRY(slot_value(&call->results[1], TSR__V_CLIP, slot, 0, err));
+    TSR_TRY(slot_value(&call->results[2], TSR__V_VAE, slot, 0, err));
 done:
     free(path);
     return status;
@@ -69,7 +69,7 @@ static tsr_status adapt(tsr__call *call, const tsr__value *model, const tsr__val
         if (clip && clip_strength != 0.0)
             TSR_TRY(tsr__slot_adapt(&clip_slot, call->graph, clip->slot, path, 0.0, clip_strength, err));
     }
-    TSR_TRY(slot_value(&call->results[0], TSR__V_MODEL, model_slot, 1, err));
+    TSR_TRY(slot_value(&call->results[0], TSR__V_MODEL, model_slot, 0, err));
     if (clip) TSR_TRY(slot_value(&call->results[1], TSR__V_CLIP, clip_slot, clip->clip_skip, err));
 done:
     free(path);
