@@ -202,6 +202,11 @@ tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress);
 tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value *clip, const char *prompt,
                             tsr_error *err);
 
+/* --- wildcards (wildcard.c) --------------------------------------------------------------------------------------------------- */
+/* A prompt with the Impact Pack's tags. *model and *clip are owned references; LoRA tags replace them. */
+tsr_status tsr__wildcard_encode(tsr__value **cond, tsr__value **model, tsr__value **clip, tsr_graph *graph,
+                                const char *prompt, tsr_error *err);
+
 /* --- records (nodes_impact.c) ------------------------------------------------------------------------------------------------- */
 /* A record of that class from named parts; the rest is absent. Parts are referenced, NULL ones absent. */
 tsr_status tsr__make_record(tsr__value **out, tsr__type type, const char *class_type, const tsr__named_value *given,

@@ -1,5 +1,8 @@
 /* graph/nodes_inspire.c - the Inspire Pack's regional prompts: a pipe, a text and a mask to a region. */
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "graph/graph_priv.h"
 
@@ -9,7 +12,8 @@ static const char *const variation_methods[] = { "linear", "slerp", NULL };
         TSR__COMBO_FROM("sampler_name", tsr__choices_samplers, "euler", "The sampler."),                               \
         TSR__COMBO_FROM("scheduler", tsr__choices_impact_schedulers, "normal", "The scheduler."),                      \
         TSR__STRING("wildcard_prompt", TSR__IN_MULTILINE, "",                                                          \
-                    "The region's prompt, in place of the pipe's; empty: the pipe's."),                                \
+                    "The region's prompt, in place of the pipe's; empty: the pipe's. Takes <lora:name:0.8>, BREAK "    \
+                    "and {a|b}."),                                                                                     \
         TSR__BOOL("controlnet_in_pipe", 0, "Not read: ControlNet is not supported."),                                  \
         TSR__FLOAT("sigma_factor", 1.0, 0.0, 10.0, 0.01, "Multiplies every sigma of the region's calls."),             \
         { "variation_seed",                                                                                            \
@@ -36,15 +40,15 @@ static const tsr__input simple_inputs[] = {
 static const tsr__input color_inputs[] = {
     TSR__LINK("basic_pipe", BASIC_PIPE, "Model, text encoder and conditionings."),
     TSR__LINK("color_mask", IMAGE, "A picture whose colours are regions."),
-    TSR__STRING("mask_color", 0, "#FFFFFF", "The region's colour."),
+    TSR__STRING("mask_color", 0, "#FFFFFF", "The region's colour: #RRGGBB, a name of CSS or a decimal number."),
     REGION_INPUTS,
     TSR__END,
 };
 
-/* The pipe with the region's own prompt. */
+/* The pipe with the region's own prompt, and with what its tags add to the model. */
 static tsr_status region_pipe(tsr__value **out, tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__value *pipe = tsr__arg(call->in, "basic_pipe"), *positive = NULL;
+    tsr__value *pipe = tsr__arg(call->in, "basic_pipe");
     tsr__args old = tsr__record(pipe);
     const char *prompt = tsr__arg_text(call->in, "wildcard_prompt");
     *out = NULL;
@@ -52,15 +56,19 @@ static tsr_status region_pipe(tsr__value **out, tsr__call *call, tsr_error *err)
         *out = tsr__value_ref(pipe);
         return TSR_OK;
     }
-    TSR_TRY(tsr__encode_text(&positive, call->graph, tsr__arg(old, "clip"), prompt, err));
-    const tsr__named_value parts[] = { { "model", tsr__arg(old, "model") },
-                                       { "clip", tsr__arg(old, "clip") },
+    tsr__value *positive = NULL, *model = tsr__value_ref(tsr__arg(old, "model")),
+               *clip = tsr__value_ref(tsr__arg(old, "clip"));
+    TSR_TRY(tsr__wildcard_encode(&positive, &model, &clip, call->graph, prompt, err));
+    const tsr__named_value parts[] = { { "model", model },
+                                       { "clip", clip },
                                        { "vae", tsr__arg(old, "vae") },
                                        { "positive", positive },
                                        { "negative", tsr__arg(old, "negative") } };
     TSR_TRY(tsr__make_record(out, TSR__V_BASIC_PIPE, "ToBasicPipe", parts, 5, err));
 done:
     tsr__value_unref(positive);
+    tsr__value_unref(model);
+    tsr__value_unref(clip);
     return status;
 }
 
@@ -92,9 +100,37 @@ static tsr_status run_simple(tsr__call *call, tsr_error *err) {
     return give_region(call, tsr__arg(call->in, "mask"), err);
 }
 
+/* The node's own rule: # and hex digits (all of them one number: "#f00" is 0x000f00), a name of CSS, or a decimal number. */
+static tsr_status parse_color(unsigned *out, const char *text, tsr_error *err) {
+    static const struct {
+        const char *name;
+        unsigned rgb;
+    } colors[] = {
+#include "graph/css_colors.inc"
+    };
+    char *end = NULL;
+    *out = 0;
+    if (isalpha((unsigned char)*text)) {
+        for (size_t i = 0; i < sizeof colors / sizeof *colors; i++) {
+            if (strcasecmp(colors[i].name, text) != 0) continue;
+            *out = colors[i].rgb;
+            return TSR_OK;
+        }
+    } else {
+        const char *digits = text + (*text == '#');
+        unsigned long value = strtoul(digits, &end, *text == '#' ? 16 : 10);
+        if (isxdigit((unsigned char)*digits) && !*end && value <= 0xFFFFFF) {
+            *out = (unsigned)value;
+            return TSR_OK;
+        }
+    }
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "mask_color: '%.40s' is no colour; write #RRGGBB, a name or a number",
+                     text);
+}
+
 static tsr_status run_color(tsr__call *call, tsr_error *err) {
     unsigned rgb = 0;
-    tsr_status status = tsr_mask_parse_color(&rgb, tsr__arg_text(call->in, "mask_color"), err);
+    tsr_status status = parse_color(&rgb, tsr__arg_text(call->in, "mask_color"), err);
     if (status == TSR_OK)
         status = tsr__color_masks(&call->results[1], &tsr__arg(call->in, "color_mask")->pictures, rgb, err);
     return status == TSR_OK ? give_region(call, call->results[1], err) : status;
