@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "features.h"
+#include "server_features.h"
 #include "http_text.h"
 #include "hub_priv.h"
 #include "json_text.h"

@@ -1,4 +1,4 @@
-/* server/features.h - what the server can do, as GET /features and the WebSocket's feature_flags tell it. */
+/* server/server_features.h - what the server can do, as GET /features and the WebSocket's feature_flags tell it. */
 #ifndef TSR_SERVER_FEATURES_H
 #define TSR_SERVER_FEATURES_H
 
