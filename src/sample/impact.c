@@ -111,8 +111,10 @@ static tsr_status run_pass(tsr_latent **out, const tsr_latent *latent, const tsr
     options.add_noise = call->add_noise;
     options.noise = noise;
     options.want_x0 = !call->leftover;
-    options.brownian_min = pass->brownian_min;
-    options.brownian_max = pass->brownian_max;
+    if (flags_of(pass->sampler) & TSR_SAMPLER_BROWNIAN) { /* of a single step the range is empty; others do not ask */
+        options.brownian_min = pass->brownian_min;
+        options.brownian_max = pass->brownian_max;
+    }
     return tsr__sample(out, latent, call->guide, &options, run, err);
 }
 
