@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cmd_run.h"
+#include "cmd_serve.h"
 #include "generate.h"
 #include "options.h"
 
@@ -56,6 +57,7 @@ static const struct command {
 } commands[] = {
     { "generate", "paint a picture; `tessera generate --help` lists the options", command_generate },
     { "run", "run a ComfyUI workflow; `tessera run --help` lists the options", command_run },
+    { "serve", "serve ComfyUI's interface and a page; `tessera serve --help` lists the options", command_serve },
     { "nodes", "list the nodes that run knows, or describe one [NAME]", command_nodes },
     { "inspect", "say what a checkpoint, a picture or a latent file contains", command_inspect },
     { "samplers", "list the samplers", command_samplers },
@@ -94,7 +96,8 @@ int main(int argc, char **argv) {
         command_help(0, NULL);
         return EXIT_USAGE;
     }
-    if (strcmp(name, "generate") == 0 || strcmp(name, "run") == 0) sleep_at_barriers(argv);
+    if (strcmp(name, "generate") == 0 || strcmp(name, "run") == 0 || strcmp(name, "serve") == 0)
+        sleep_at_barriers(argv);
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (strcmp(name, flags[i].flag) == 0) name = flags[i].name;
     for (int i = 0; i < COMMANDS; i++) {

@@ -25,9 +25,10 @@ typedef struct srv_context {
     srv_log *log;
     srv_metrics *metrics;
     pthread_mutex_t checker_lock;
-    tsr_graph *checker;          /* checks workflows and lists nodes; only with checker_lock held */
-    struct srv_info_cache *info; /* routes_info.c: the text of /object_info */
-    double started;              /* seconds since 1970 */
+    tsr_graph *checker;           /* checks workflows and lists nodes; only with checker_lock held */
+    pthread_mutex_t picture_lock; /* one large picture is decoded at a time */
+    struct srv_info_cache *info;  /* routes_info.c: the text of /object_info */
+    double started;               /* seconds since 1970 */
 } srv_context;
 
 #endif /* TSR_SERVER_CONTEXT_H */

@@ -64,13 +64,22 @@ static tsr_status take_folders(srv_server *server, tsr_error *err) {
     const char **required[] = { &o->input, &o->output, &o->temp, &o->data };
     static const char *const names[] = { "input", "output", "temp", "data" };
     tsr_status status = TSR_OK;
+    char *shipped = NULL;
     SRV_TRY(keep_string(server, &o->models, err));
+    if (!o->models) {
+        SRV_TRY(tsr_engine_find_model(&shipped, err));
+        char *slash = strrchr(shipped, '/');
+        if (slash) *slash = 0;
+        o->models = shipped;
+        SRV_TRY(keep_string(server, &o->models, err));
+    }
     for (int i = 0; i < 4; i++) {
         if (!*required[i] || !**required[i]) SRV_FAIL(err, TSR_BAD_ARGUMENT, "the %s folder is not given", names[i]);
         SRV_TRY(keep_string(server, required[i], err));
         SRV_TRY(make_folder(*required[i], err));
     }
 done:
+    tsr_free(shipped);
     return status;
 }
 
@@ -241,6 +250,7 @@ tsr_status srv_server_start(srv_server **out, const srv_options *options, tsr_er
     SRV_ALLOC(err, server, 1);
     context = &server->context;
     pthread_mutex_init(&context->checker_lock, NULL);
+    pthread_mutex_init(&context->picture_lock, NULL);
     clock_gettime(CLOCK_REALTIME, &now);
     context->started = (double)now.tv_sec;
     SRV_TRY(take_options(server, options, err));
@@ -285,6 +295,7 @@ void srv_server_stop(srv_server *server) {
     srv_metrics_free(context->metrics);
     srv_log_free(context->log);
     pthread_mutex_destroy(&context->checker_lock);
+    pthread_mutex_destroy(&context->picture_lock);
     for (int i = 0; i < server->n_strings; i++) free(server->strings[i]);
     for (int i = 0; i < MAX_HOSTS; i++) free(server->hosts[i]);
     free(server);

@@ -1,0 +1,254 @@
+/* apps/cmd_serve.c - `tessera serve`: the command line of the server. What it serves is in server/. */
+#include "cmd_serve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "server.h"
+#include "signals.h"
+
+enum { MAX_HOSTS = 64 };
+#define MEBIBYTE ((size_t)1 << 20)
+
+typedef struct choice {
+    srv_options options;
+    const char *hosts[MAX_HOSTS];
+} choice;
+
+/* --- the table ---------------------------------------------------------------------------------------------------------- */
+/* Take one value: 0, or an exit status after a message. */
+static int take_text(const char **field, const char *value) {
+    *field = value;
+    return 0;
+}
+
+static int take_number(double *out, const char *name, const char *value, double least, double most) {
+    char *end = NULL;
+    *out = strtod(value, &end);
+    if (!*value || *end || !(*out >= least && *out <= most))
+        return usage_error("--%s takes %g to %g, not '%.80s'", name, least, most, value);
+    return 0;
+}
+
+static int take_whole(int *out, const char *name, const char *value, int least, int most) {
+    double number = 0.0;
+    int result = take_number(&number, name, value, least, most);
+    *out = (int)number;
+    if (!result && *out != number) return usage_error("--%s takes a whole number, not '%.80s'", name, value);
+    return result;
+}
+
+static int take_mebibytes(size_t *out, const char *name, const char *value, double least) {
+    double number = 0.0;
+    int result = take_number(&number, name, value, least, 16777216.0);
+    *out = (size_t)number * MEBIBYTE;
+    return result;
+}
+
+static int take_listen(choice *c, const char *value) {
+    return take_text(&c->options.listen, value);
+}
+static int take_port(choice *c, const char *value) {
+    return take_whole(&c->options.port, "port", value, 0, 65535);
+}
+static int take_models(choice *c, const char *value) {
+    return take_text(&c->options.models, value);
+}
+static int take_input(choice *c, const char *value) {
+    return take_text(&c->options.input, value);
+}
+static int take_output(choice *c, const char *value) {
+    return take_text(&c->options.output, value);
+}
+static int take_temp(choice *c, const char *value) {
+    return take_text(&c->options.temp, value);
+}
+static int take_data(choice *c, const char *value) {
+    return take_text(&c->options.data, value);
+}
+static int take_token_file(choice *c, const char *value) {
+    return take_text(&c->options.token_file, value);
+}
+static int take_host(choice *c, const char *value) {
+    if (c->options.n_allowed_hosts == MAX_HOSTS) return usage_error("--allow-host may be given %d times", MAX_HOSTS);
+    c->hosts[c->options.n_allowed_hosts++] = value;
+    return 0;
+}
+static int take_history(choice *c, const char *value) {
+    int history = tsr_history_find(value);
+    if (history < 0) return usage_error("--history takes restart or keep, not '%.80s'", value);
+    c->options.history = (tsr_history)history;
+    return 0;
+}
+static int take_precision(choice *c, const char *value) {
+    if (strcmp(value, "f32") == 0) c->options.precision = TSR_PRECISION_F32;
+    else if (strcmp(value, "bf16") == 0) c->options.precision = TSR_PRECISION_BF16;
+    else return usage_error("--precision takes f32 or bf16, not '%.80s'", value);
+    return 0;
+}
+static int take_threads(choice *c, const char *value) {
+    return take_whole(&c->options.threads, "threads", value, 0, 1024);
+}
+static int take_cache_memory(choice *c, const char *value) {
+    return take_mebibytes(&c->options.cache_memory, "cache-memory", value, 0.0);
+}
+static int take_model_memory(choice *c, const char *value) {
+    return take_mebibytes(&c->options.model_memory, "model-memory", value, 0.0);
+}
+static int take_max_queue(choice *c, const char *value) {
+    return take_whole(&c->options.max_queue, "max-queue", value, 1, 1000000);
+}
+static int take_max_upload(choice *c, const char *value) {
+    return take_mebibytes(&c->options.max_upload, "max-upload", value, 1.0);
+}
+static int take_max_sockets(choice *c, const char *value) {
+    return take_whole(&c->options.max_sockets, "max-sockets", value, 1, 1024);
+}
+static int take_max_history(choice *c, const char *value) {
+    return take_whole(&c->options.max_history, "max-history", value, 1, 10000000);
+}
+static int take_preview_seconds(choice *c, const char *value) {
+    return take_number(&c->options.preview_seconds, "preview-seconds", value, 0.0, 3600.0);
+}
+static int take_ping_seconds(choice *c, const char *value) {
+    return take_number(&c->options.ping_seconds, "ping-seconds", value, 0.1, 3600.0);
+}
+static int take_log_format(choice *c, const char *value) {
+    c->options.log_json = strcmp(value, "json") == 0;
+    if (!c->options.log_json && strcmp(value, "plain") != 0)
+        return usage_error("--log-format takes plain or json, not '%.80s'", value);
+    return 0;
+}
+static int take_quiet(choice *c, const char *value) {
+    (void)value;
+    c->options.quiet = 1;
+    return 0;
+}
+
+static const struct row {
+    const char *name, *metavar; /* no metavar: a flag */
+    int (*take)(choice *, const char *);
+    const char *help;
+} rows[] = {
+    { "listen", "ADDRESS", take_listen, "IPv4 address; others than loopback need --token-file (default: 127.0.0.1)" },
+    { "port", "N", take_port, "0: any free one (default: 8188)" },
+    { "token-file", "FILE", take_token_file, "whoever asks must know this file's first line" },
+    { "allow-host", "NAME", take_host,
+      "a further name the server is reached by, as NAME or NAME:PORT; may be repeated" },
+    { "models", "DIR", take_models, "checkpoints/, loras/, ... (default: the folder of the shipped model)" },
+    { "input", "DIR", take_input, "uploads, and pictures that workflows load (default: input)" },
+    { "output", "DIR", take_output, "where pictures are saved (default: output)" },
+    { "temp", "DIR", take_temp, "pictures of PreviewImage (default: DATA/temp)" },
+    { "data", "DIR", take_data,
+      "the queue and its history (default: $XDG_STATE_HOME/tessera, else ~/.local/state/tessera)" },
+    { "history", "restart|keep", take_history,
+      "restart: the picture ComfyUI paints (default); keep: every sampler keeps its history" },
+    { "precision", "f32|bf16", take_precision, "arithmetic (default: bf16 where the processor has it)" },
+    { "threads", "N", take_threads, "processor threads (default: all)" },
+    { "cache-memory", "MIB", take_cache_memory, "for results of nodes that did not change (default: 512)" },
+    { "model-memory", "MIB", take_model_memory, "for models that the newest job did not need (default: 4096)" },
+    { "max-queue", "N", take_max_queue, "jobs that may wait (default: 1000)" },
+    { "max-upload", "MIB", take_max_upload, "largest upload (default: 100)" },
+    { "max-sockets", "N", take_max_sockets, "WebSockets at once (default: 64)" },
+    { "max-history", "N", take_max_history, "finished jobs that are remembered (default: 10000)" },
+    { "preview-seconds", "S", take_preview_seconds, "least time between two previews; 0: none (default: 0.25)" },
+    { "ping-seconds", "S", take_ping_seconds, "WebSockets are asked after so long a silence (default: 30)" },
+    { "log-format", "plain|json", take_log_format, "of the lines on standard error (default: plain)" },
+    { "quiet", NULL, take_quiet, "log warnings and errors only" },
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+static void print_help(void) {
+    puts("usage: tessera serve [OPTION]...\n\n"
+         "Serves ComfyUI's HTTP and WebSocket interface, and a page to paint regions on.\n");
+    for (int i = 0; i < ROWS; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "--%s %s", rows[i].name, rows[i].metavar ? rows[i].metavar : "");
+        printf("  %-24s %s\n", left, rows[i].help);
+    }
+    puts("\nCtrl-C stops it; a job that runs then starts again next time.");
+}
+
+static const struct row *find_row(const char *name, size_t length) {
+    for (int i = 0; i < ROWS; i++)
+        if (strlen(rows[i].name) == length && strncmp(rows[i].name, name, length) == 0) return &rows[i];
+    return NULL;
+}
+
+static int parse(choice *c, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        const char *text = argv[i], *equals = strchr(text, '=');
+        size_t length = equals ? (size_t)(equals - text) : strlen(text);
+        const struct row *row = strncmp(text, "--", 2) == 0 ? find_row(text + 2, length - 2) : NULL;
+        if (!row) return usage_error("serve has no option '%.80s'; `tessera serve --help` lists them", text);
+        const char *value = equals ? equals + 1 : NULL;
+        if (!row->metavar && value) return usage_error("--%s takes no value", row->name);
+        if (row->metavar && !value && ++i == argc)
+            return usage_error("--%s needs a value: --%s %s", row->name, row->name, row->metavar);
+        int result = row->take(c, value ? value : row->metavar ? argv[i] : "");
+        if (result) return result;
+    }
+    c->options.allowed_hosts = c->hosts;
+    return 0;
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------------ */
+/* Where the queue is kept, and PreviewImage's files below it. 0, or an exit status. */
+static int default_folders(srv_options *options, char *data, char *temp, size_t size) {
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int n = 0;
+    if (!options->data) {
+        if (state && *state == '/') n = snprintf(data, size, "%s/tessera", state);
+        else if (home && *home == '/') n = snprintf(data, size, "%s/.local/state/tessera", home);
+        else return usage_error("--data is needed where neither XDG_STATE_HOME nor HOME is set");
+        options->data = data;
+    }
+    if (n >= (int)size) return usage_error("the data folder's name is too long");
+    if (!options->temp) {
+        n = snprintf(temp, size, "%s/temp", options->data);
+        options->temp = temp;
+    }
+    return n < (int)size ? 0 : usage_error("the data folder's name is too long");
+}
+
+static void wait_for_signal(void) {
+    const struct timespec moment = { 0, 100000000 };
+    while (!stop_signal()) nanosleep(&moment, NULL);
+}
+
+int command_serve(int argc, char **argv) {
+    tsr_error err = TSR_ERROR_INIT;
+    srv_server *server = NULL;
+    char data[4096], temp[4096];
+    choice c;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "-h") != 0) continue;
+        print_help();
+        return 0;
+    }
+    memset(&c, 0, sizeof c);
+    c.options.port = 8188;
+    c.options.input = "input";
+    c.options.output = "output";
+    c.options.history = TSR_HISTORY_RESTART;
+    c.options.precision = TSR_PRECISION_AUTO;
+    c.options.cache_memory = 512 * MEBIBYTE;
+    c.options.model_memory = 4096 * MEBIBYTE;
+    c.options.preview_seconds = 0.25;
+    int result = parse(&c, argc, argv);
+    if (!result) result = default_folders(&c.options, data, temp, sizeof data);
+    if (result) return result;
+    watch_signals();
+    if (srv_server_start(&server, &c.options, &err) != TSR_OK) return report(&err);
+    printf("Tessera serves http://%s:%d/\n", c.options.listen ? c.options.listen : "127.0.0.1",
+           srv_server_port(server));
+    fflush(stdout);
+    wait_for_signal();
+    srv_server_stop(server);
+    return 0;
+}
