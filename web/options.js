@@ -1,0 +1,44 @@
+// options.js - what can be set: the server's option table and its lists of models, samplers and schedulers.
+//
+// The page writes no such list itself; it only says which few settings have a place of their own.
+import { api, choicesOf } from './api.js';
+import { SCENE_NODE } from './workflow.js';
+
+const NOT_SETTINGS = new Set(['path', 'data', 'box', 'color']);
+// Prompts, size and seed have their own places; batch and denoise have none here (one picture a job, none to start from).
+const SCENE_ELSEWHERE = new Set(['prompt', 'negative', 'width', 'height', 'seed', 'batch', 'denoise', 'mask_channel']);
+const REGION_ELSEWHERE = new Set(['name', 'prompt', 'mask_channel', 'invert', 'denoise']);
+const MAIN = ['steps', 'cfg', 'sampler', 'scheduler'];
+const REGION_FIRST = ['feather', 'strength', 'negative', 'cfg', 'sampler', 'scheduler', 'start', 'end', 'seed'];
+
+export async function loadOptions() {
+  const [table, sampler, painter] = await Promise.all([api.options(), api.nodes('KSampler'), api.nodes(SCENE_NODE)]);
+  const usable = (row) => !NOT_SETTINGS.has(row.kind) && !row.flags.length;
+  const scene = table.scene.filter((row) => usable(row) && !SCENE_ELSEWHERE.has(row.key));
+  const byScene = new Set(table.scene.map((row) => row.key));
+  const region = table.region.filter((row) => usable(row) && !REGION_ELSEWHERE.has(row.key))
+    .map((row) => ({ ...row, inherits: row.default === '' && byScene.has(row.key) }));
+  return {
+    main: scene.filter((row) => MAIN.includes(row.key)),
+    groups: grouped(scene.filter((row) => !MAIN.includes(row.key))),
+    region: REGION_FIRST.map((key) => region.find((row) => row.key === key)).filter(Boolean)
+      .concat(region.filter((row) => !REGION_FIRST.includes(row.key))),
+    row: (key) => table.scene.find((row) => row.key === key),
+    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler') },
+    models: choicesOf(painter, 'ckpt_name'),
+  };
+}
+
+function grouped(rows) {
+  const groups = new Map();
+  for (const row of rows) groups.set(row.group, [...(groups.get(row.group) || []), row]);
+  return groups;
+}
+
+/** Whether an option has a meaning under a history: its help begins with the one it belongs to. */
+export function belongs(row, history) {
+  const only = /^(keep|restart)\b[^:.]*:/.exec(row.help);
+  if (!only) return true;
+  const other = only[1] === 'keep' ? 'restart:' : 'keep:';
+  return only[1] === history || row.help.includes(other);
+}
