@@ -7,12 +7,17 @@
 
 #include "nn/nn.h"
 #include "tessera/status.h"
+#include <stdint.h>
 
 typedef struct bench_options {
     tsr__precision precision;
     int threads; /* 0: all */
     int repeat;  /* timed runs; the fastest counts */
     int profile; /* also time by operation and shape, where a benchmark can */
+    /* of the benchmarks of regions; NULL and 0: their own choice */
+    const char *modes;  /* "full,crop": only these */
+    const char *counts; /* "4,8": only so many regions */
+    int steps;
 } bench_options;
 
 typedef struct bench_report bench_report;
@@ -27,6 +32,10 @@ tsr_status bench_matmul_peak(bench_report *report, const bench_options *options,
  * fraction out. */
 void bench_line(bench_report *report, const char *name, const char *shape, double seconds, double work,
                 double peak_gflops);
+/* A measured line against another one: seconds, their ratio to the plain run's, the network evaluations, and the ratio
+ * that is wanted (0: none). */
+void bench_ratio(bench_report *report, const char *name, const char *shape, double seconds, double ratio,
+                 int64_t evaluations, double goal);
 /* A number that is not a time: "peak activation memory", 812.5, "MiB". */
 void bench_value(bench_report *report, const char *name, double value, const char *unit);
 /* The rows of the context's profile (tsr__nn_profile_rows), slowest first, at most `limit`. */
@@ -37,6 +46,7 @@ tsr_status bench_kernels(const bench_options *options, bench_report *report, tsr
 tsr_status bench_unet(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_vae(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_regions(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_regions_demo(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_clean(const bench_options *options, bench_report *report, tsr_error *err);
 
 #endif /* TSR_BENCH_H */

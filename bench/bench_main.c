@@ -2,6 +2,8 @@
  * measured.
  *
  * usage: tessera-bench NAME... [--json] [--precision f32|bf16] [--threads N] [--repeat N] [--profile]
+ *                      [--modes LIST] [--counts 1,2,4,8] [--steps N]   of the regions benchmarks; LIST holds
+ *                      full, full-base, crop, crop-base, couple, couple-base, restart
  *                      [--cpu-time]   count processor time instead of the clock: with --threads 1, a measure that
  *                                     a busy machine hardly disturbs */
 #include "bench.h"
@@ -22,8 +24,9 @@ static const struct {
     { "kernels", "layers of Stable Diffusion 1.5, one by one, against oneDNN's matmul", bench_kernels },
     { "unet", "Stable Diffusion 1.5's UNet whole, batch 2, on synthetic weights", bench_unet },
     { "vae", "Stable Diffusion 1.5's decoder whole, 512 x 512, on synthetic weights", bench_vae },
-    { "regions", "1, 2, 4 and 8 regions against a plain run, with the shipped model", bench_regions },
-    { "clean", "removes the synthetic checkpoint that unet and vae keep in $TMPDIR", bench_clean },
+    { "regions", "1, 2, 4 and 8 regions in each mode against a plain run, Stable Diffusion 1.5's size", bench_regions },
+    { "regions-demo", "the same with the shipped model at 128 x 128, and history restart", bench_regions_demo },
+    { "clean", "removes the synthetic checkpoint that unet, vae and regions keep in $TMPDIR", bench_clean },
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
 
@@ -53,6 +56,21 @@ void bench_line(bench_report *report, const char *name, const char *shape, doubl
     printf("%-12s %-44s %10.3f ms", name, shape, seconds * 1e3);
     if (work > 0) printf(" %8.1f GFLOP/s", rate);
     if (work > 0 && peak_gflops > 0) printf(" %5.1f %%", 100 * rate / peak_gflops);
+    printf("\n");
+    fflush(stdout);
+}
+
+void bench_ratio(bench_report *report, const char *name, const char *shape, double seconds, double ratio,
+                 int64_t evaluations, double goal) {
+    if (report->lines) {
+        json_t *line = json_pack("{s:s, s:s, s:f, s:f, s:I}", "name", name, "shape", shape, "seconds", seconds, "ratio",
+                                 ratio, "evaluations", (json_int_t)evaluations);
+        if (goal > 0) json_object_set_new(line, "goal", json_real(goal));
+        json_array_append_new(report->lines, line);
+        return;
+    }
+    printf("%-12s %-28s %8.2f s %6.2fx %5lld evaluations", name, shape, seconds, ratio, (long long)evaluations);
+    if (goal > 0) printf("   goal %.2fx: %s", goal, ratio <= goal ? "met" : "MISSED");
     printf("\n");
     fflush(stdout);
 }
@@ -205,7 +223,9 @@ static json_t *describe_machine(const bench_options *options, int json) {
 
 static int usage(FILE *to) {
     fprintf(to, "usage: tessera-bench NAME... [--json] [--precision f32|bf16] [--threads N] [--repeat N] [--profile] "
-                "[--cpu-time]\n");
+                "[--cpu-time]\n       of regions and regions-demo: [--modes "
+                "full,full-base,crop,crop-base,couple,couple-base,restart] "
+                "[--counts 1,2,4,8] [--steps N]\n");
     for (size_t i = 0; i < BENCHMARK_COUNT; i++) fprintf(to, "  %-12s %s\n", benchmarks[i].name, benchmarks[i].summary);
     return to == stdout ? 0 : 2;
 }
@@ -235,6 +255,9 @@ static int parse(int argc, char **argv, bench_options *options, int *json, int *
             options->precision = !strcmp(argv[++i], "bf16") ? TSR__BF16 : TSR__F32;
         else if (!strcmp(argv[i], "--threads") && whole_number(value)) options->threads = whole_number(argv[++i]);
         else if (!strcmp(argv[i], "--repeat") && whole_number(value)) options->repeat = whole_number(argv[++i]);
+        else if (!strcmp(argv[i], "--steps") && whole_number(value)) options->steps = whole_number(argv[++i]);
+        else if (!strcmp(argv[i], "--modes") && value) options->modes = argv[++i];
+        else if (!strcmp(argv[i], "--counts") && value) options->counts = argv[++i];
         else if (find(argv[i]) >= 0 && count < 64) chosen[count++] = find(argv[i]);
         else {
             fprintf(stderr, "tessera-bench: %s is not a benchmark, or an option with a wrong value\n", argv[i]);
@@ -245,7 +268,7 @@ static int parse(int argc, char **argv, bench_options *options, int *json, int *
 }
 
 int main(int argc, char **argv) {
-    bench_options options = { tsr__nn_has_bf16() ? TSR__BF16 : TSR__F32, 0, 3, 0 };
+    bench_options options = { tsr__nn_has_bf16() ? TSR__BF16 : TSR__F32, 0, 3, 0, NULL, NULL, 0 };
     bench_report report = { NULL, { 0, 0 } };
     int json = 0, chosen[64];
     if (argc > 1 && !strcmp(argv[1], "--help")) return usage(stdout);

@@ -66,7 +66,7 @@ static tsr_status open_network(network *n, const bench_options *options, bench_r
     tsr__nn_options nn_options = { options->precision, options->threads };
     TRY(bench_matmul_peak(report, options, &n->peak, err));
     const char *path = synthetic_checkpoint();
-    if (!path) TRY(refuse(err, TSR_IO, "no synthetic checkpoint: set TMPDIR to a folder with 2 GB of room"));
+    if (!path) TRY(refuse(err, TSR_IO, "no synthetic checkpoint: set TMPDIR to a folder with 2.2 GB of room"));
     reset_peak_resident();
     TRY(tsr__weights_open(&n->weights, path, err));
     TRY(tsr__nn_new(&n->nn, &nn_options, err));

@@ -11,7 +11,7 @@
 
 #define MAX_ENTRIES 2048
 #define BLOCK       65521 /* prime: repeats never line up with rows */
-#define FILE_NAME   "tessera-bench-sd15.safetensors"
+#define FILE_NAME   "tessera-bench-sd15-text.safetensors"
 
 typedef enum values { KIND_WEIGHT, KIND_GAMMA, KIND_ZERO } values;
 
@@ -215,6 +215,28 @@ static void plan_decoder(plan *p) {
     conv(p, 3, c, "decoder.conv_out");
 }
 
+/* --- text encoder: 12 layers of 768 channels, 77 places ----------------------------------------------------------------- */
+
+static void text_layer(plan *p, int index) {
+    static const char *const parts[4] = { "q_proj", "k_proj", "v_proj", "out_proj" };
+    char name[64];
+    snprintf(name, sizeof name, "encoder.layers.%d", index);
+    norm(p, 768, "%s.layer_norm1", name);
+    for (int i = 0; i < 4; i++) linear(p, 77, 768, 768, 2, 1, "%s.self_attn.%s", name, parts[i]);
+    norm(p, 768, "%s.layer_norm2", name);
+    linear(p, 77, 3072, 768, 2, 1, "%s.mlp.fc1", name);
+    linear(p, 77, 768, 3072, 2, 1, "%s.mlp.fc2", name);
+}
+
+static void plan_text(plan *p) {
+    const int64_t words[2] = { 49408, 768 }, places[2] = { 77, 768 };
+    p->prefix = "cond_stage_model.transformer.text_model";
+    add(p, KIND_WEIGHT, 2, words, "embeddings.token_embedding", "weight");
+    add(p, KIND_WEIGHT, 2, places, "embeddings.position_embedding", "weight");
+    for (int i = 0; i < 12; i++) text_layer(p, i);
+    norm(p, 768, "final_layer_norm");
+}
+
 static synthetic_counts plan_all(plan *p, int h, int w, int tokens) {
     synthetic_counts counts = { 0 };
     p->entries = malloc(MAX_ENTRIES * sizeof *p->entries);
@@ -232,6 +254,7 @@ static synthetic_counts plan_all(plan *p, int h, int w, int tokens) {
     plan_decoder(p);
     counts.decode_flop = p->flop;
     plan_encoder(p);
+    plan_text(p);
     return counts;
 }
 
@@ -329,7 +352,7 @@ const char *synthetic_checkpoint(void) {
     snprintf(part, sizeof part, "%s.part", path);
     fprintf(stderr, "bench: writing %s\n", path);
     if (write_file(part) && rename(part, path) == 0) return path;
-    fprintf(stderr, "bench: %s cannot be written (2 GB are needed)\n", path);
+    fprintf(stderr, "bench: %s cannot be written (2.2 GB are needed)\n", path);
     unlink(part);
     return NULL;
 }

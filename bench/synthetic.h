@@ -16,7 +16,7 @@ typedef struct synthetic_counts {
  * attention; norms and activations are not counted. */
 synthetic_counts synthetic_count(int h, int w, int tokens);
 
-/* Writes the UNet and VAE (float16, 1.9 GB) to $TMPDIR unless the file is there; returns its path (static), NULL with a
+/* Writes UNet, VAE and text encoder (float16, 2.2 GB) to $TMPDIR unless the file is there; returns its path (static), NULL with a
  * line on stderr when it cannot be written. */
 const char *synthetic_checkpoint(void);
 /* Removes the file. */
