@@ -33,6 +33,12 @@ let options = null;
 let cards = null;
 let settings = null;
 
+/** Lays a finished picture under the regions, and lets them step back. */
+function look(image) {
+  overlay.setCalm(true);
+  sheet.show(image);
+}
+
 // --- generate ------------------------------------------------------------------------------------------------------------
 
 function complaints() {
@@ -105,10 +111,14 @@ function failed(data) {
 
 function listenToJobs() {
   for (const type of ['queue', 'progress']) jobs.addEventListener(type, showProgress);
-  jobs.addEventListener('preview', ({ detail }) => { if (jobs.running.some((row) => row[1] === detail.id && jobs.isMine(row))) sheet.showBlob(detail.blob); });
+  jobs.addEventListener('preview', ({ detail }) => { 
+    if (!jobs.running.some((row) => row[1] === detail.id && jobs.isMine(row))) return;
+    if (!stage.stroke) overlay.setCalm(true);
+    sheet.showBlob(detail.blob);
+  });
   jobs.addEventListener('done', ({ detail }) => {
     const image = imagesOf(detail)[0];
-    if (image) sheet.show(image);
+    if (image) look(image);
     announce('The picture is ready.');
   });
   jobs.addEventListener('failed', ({ detail }) => failed(detail));
@@ -169,7 +179,7 @@ async function reopen(entry, image) {
   const notes = [];
   try {
     if (!take(await recallEntry(entry, scene, notes), notes, 'Open picture')) notice('This picture holds no scene that can be read.', 'error');
-    else if (image) sheet.show(image);
+    else if (image) look(image);
   } catch (error) {
     notice(error.message, 'error');
   }
@@ -293,7 +303,7 @@ async function start() {
   if (!/^tessera-demo/.test(scene.model)) [scene.width, scene.height] = [512, 512];
   cards = new Cards(scene, options);
   settings = new SettingsPanel(scene, options);
-  new Strip(jobs, { reopen, show: (image) => sheet.show(image) });
+  new Strip(jobs, { reopen, show: look });
   listenToScene();
   listenToJobs();
   listenToDrops();

@@ -5,11 +5,13 @@ import { byId, eachFrame, later, svg } from './dom.js';
 
 const ACTIVE = 1;
 const OTHERS = 0.72; // of the chosen opacity, so that the active region stands out
+const CALM = 0.22; // of it, while a picture is looked at rather than painted over
 
 export class Overlay {
   constructor(scene, view) {
     this.scene = scene;
     this.view = view; // {opacity 0..1, regions shown, feather shown}
+    this.calm = false;
     this.canvas = byId('overlay');
     this.context = this.canvas.getContext('2d');
     this.lines = byId('outlines');
@@ -19,7 +21,15 @@ export class Overlay {
     this.settle = later(() => this.refine(), 60);
     for (const type of ['regions', 'active', 'region']) scene.addEventListener(type, () => this.refresh());
     for (const type of ['size', 'loaded']) scene.addEventListener(type, () => { this.layers.clear(); this.refresh(); });
-    scene.addEventListener('mask', (event) => { this.touch(event.detail); this.refresh(); });
+    scene.addEventListener('mask', (event) => { this.touch(event.detail); this.setCalm(false); this.refresh(); });
+    scene.addEventListener('active', () => this.setCalm(false));
+  }
+
+  /** A calm overlay lets the picture through; work on regions brings their colours back. */
+  setCalm(calm) {
+    if (this.calm === calm) return;
+    this.calm = calm;
+    this.draw();
   }
 
   refresh() {
@@ -38,6 +48,7 @@ export class Overlay {
   /** Part of a region's mask changed under the brush: that part is drawn crisp at once, soft edges follow later. */
   brushed(region, rect) {
     const layer = this.layer(region);
+    this.calm = false;
     this.tint(layer, region, region.mask, rect);
     layer.key = 'stale';
     layer.path = null;
@@ -99,7 +110,7 @@ export class Overlay {
     for (const region of regions) {
       if (region.hidden) continue;
       const layer = this.prepare(region, false);
-      this.context.globalAlpha = this.view.opacity * (region.id === this.scene.activeId ? ACTIVE : OTHERS);
+      this.context.globalAlpha = this.view.opacity * (this.calm ? CALM : 1) * (region.id === this.scene.activeId ? ACTIVE : OTHERS);
       this.context.drawImage(layer.canvas, 0, 0);
     }
     this.context.globalAlpha = 1;

@@ -5,6 +5,8 @@ import { belongs } from './options.js';
 
 const SIZES = [[128, 128], [192, 128], [128, 192], [256, 128], [256, 256], [512, 512], [768, 512], [512, 768], [768, 768], [1024, 1024]];
 
+const GROUPS = { Regions: 'How regions mix', Compute: 'Computing' };
+
 export class SettingsPanel {
   constructor(scene, options) {
     this.scene = scene;
@@ -42,7 +44,7 @@ export class SettingsPanel {
 
   group(name, rows) {
     const grid = h('div', { class: 'grid' });
-    byId('more-settings').append(h('details', { class: 'fold' }, h('summary', {}, name), grid));
+    byId('more-settings').append(h('details', { class: 'fold' }, h('summary', {}, GROUPS[name] || name), grid));
     this.build(grid, rows);
   }
 
