@@ -27,7 +27,17 @@ static int parse_whole(const char *text, int64_t *integer, uint64_t *bits) {
     return end != text && *end == 0 && errno == 0;
 }
 
+/* A whole number beyond 64 bits: a number above (or below) every range. */
+static int cast_huge(tsr__value *v, const char *text) {
+    if (text[strspn(text, " -0123456789")]) return 0;
+    v->number = nextafter(strtod(text, NULL), *text == '-' ? -INFINITY : INFINITY);
+    v->integer = v->number < 0.0 ? INT64_MIN : INT64_MAX;
+    v->bits = v->number < 0.0 ? 0 : UINT64_MAX;
+    return isfinite(v->number);
+}
+
 static int cast_int(tsr__value *v, const json_t *value) {
+    errno = 0;
     if (json_is_integer(value)) {
         v->integer = json_integer_value(value);
         v->bits = (uint64_t)v->integer;
@@ -40,7 +50,7 @@ static int cast_int(tsr__value *v, const json_t *value) {
         v->integer = json_is_true(value);
         v->bits = (uint64_t)v->integer;
     } else if (!text_of(value) || !parse_whole(text_of(value), &v->integer, &v->bits)) {
-        return 0;
+        return errno == ERANGE && cast_huge(v, text_of(value));
     }
     v->number = v->integer < 0 ? (double)v->integer : (double)v->bits;
     return 1;
