@@ -33,6 +33,10 @@ static tsr_status add_fault(tsr__check *check, const tsr__workflow_node *node, c
 
 /* --- what inputs must be ------------------------------------------------------------------------------------------------ */
 static json_t *input_config(const tsr__input *input) {
+    if (input->type == TSR__V_INT && !(input->flags & TSR__IN_SEED))
+        return json_pack("[s, {s:I, s:I, s:I, s:I}]", tsr__type_name(input->type), "default",
+                         (json_int_t)input->standard, "min", (json_int_t)input->min, "max", (json_int_t)input->max,
+                         "step", (json_int_t)input->step);
     if (input->type == TSR__V_INT || input->type == TSR__V_FLOAT)
         return json_pack("[s, {s:f, s:f, s:f, s:f}]", tsr__type_name(input->type), "default", input->standard, "min",
                          input->min, "max", input->max, "step", input->step);
@@ -45,18 +49,36 @@ static json_t *extra_of(const tsr__input *input, const json_t *received) {
     return extra;
 }
 
+/* As Python prints it: the fewest digits that mean the number, and a point in every float. */
+static char *number_text(const tsr__input *input, double value) {
+    char text[40];
+    if (input->type == TSR__V_INT) return tsr__format("%.0f", value);
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        double back = strtod(text, NULL);
+        if (memcmp(&back, &value, sizeof value) == 0) break;
+    }
+    return tsr__format(strpbrk(text, ".en") ? "%s" : "%s.0", text);
+}
+
 static tsr_status check_range(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
                               const tsr__value *value, const json_t *literal, tsr_error *err) {
-    int negative_seed = (input->flags & TSR__IN_SEED) && value->integer < 0;
-    if (value->number < input->min || negative_seed)
-        return add_fault(check, node, "value_smaller_than_min", "Value smaller than min",
-                         tsr__format("%s: %.17g is below %.17g", input->name, value->number, input->min),
-                         extra_of(input, literal), err);
-    if (!(input->flags & TSR__IN_SEED) && value->number > input->max)
-        return add_fault(check, node, "value_bigger_than_max", "Value bigger than max",
-                         tsr__format("%s: %.17g is above %.17g", input->name, value->number, input->max),
-                         extra_of(input, literal), err);
-    return TSR_OK;
+    int small = value->number<input->min, big = value->number> input->max;
+    char *given, *limit, *message;
+    if (!small && !big) return TSR_OK;
+    given = number_text(input, value->number);
+    limit = (input->flags & TSR__IN_SEED) && big ? tsr__strdup("18446744073709551615")
+                                                 : number_text(input, small ? input->min : input->max);
+    message = given && limit
+                  ? tsr__format("Value %s %s of %s", given, small ? "smaller than min" : "bigger than max", limit)
+                  : NULL;
+    free(given);
+    free(limit);
+    if (!message) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    tsr_status status = add_fault(check, node, small ? "value_smaller_than_min" : "value_bigger_than_max", message,
+                                  tsr__strdup(input->name), extra_of(input, literal), err);
+    free(message);
+    return status;
 }
 
 static char *list_text(const tsr__input *input, const char *value, const tsr__names *names) {
@@ -71,6 +93,12 @@ static char *list_text(const tsr__input *input, const char *value, const tsr__na
     char *closed = text ? tsr__format("%s]", text) : NULL;
     free(text);
     return closed;
+}
+
+static tsr_status add_not_in_list(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                                  const char *value, const tsr__names *names, const json_t *literal, tsr_error *err) {
+    return add_fault(check, node, "value_not_in_list", "Value not in list", list_text(input, value, names),
+                     extra_of(input, literal), err);
 }
 
 static tsr_status check_choice(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
@@ -89,10 +117,40 @@ static tsr_status check_choice(tsr__check *check, const tsr__workflow_node *node
     }
     TSR_TRY(tsr__input_choices(&names, input, check->graph, err));
     if (tsr__names_find(&names, value->text) < 0)
-        TSR_TRY(add_fault(check, node, "value_not_in_list", "Value not in list", list_text(input, value->text, &names),
-                          extra_of(input, literal), err));
+        TSR_TRY(add_not_in_list(check, node, input, value->text, &names, literal, err));
 done:
     tsr__names_clear(&names);
+    return status;
+}
+
+/* Why Python's cast refuses the literal. */
+static char *cast_reason(const tsr__input *input, const json_t *literal) {
+    const char *text = json_string_value(literal);
+    const char *cast = input->type == TSR__V_INT ? "int" : input->type == TSR__V_FLOAT ? "float" : "str";
+    if (text && input->type == TSR__V_INT) return tsr__format("invalid literal for int() with base 10: '%.200s'", text);
+    if (text) return tsr__format("could not convert string to float: '%.200s'", text);
+    return tsr__format("%s() argument must be a string or a real number, not '%s'", cast,
+                       json_is_null(literal) ? "NoneType" : "dict");
+}
+
+static tsr_status add_bad_cast(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                               const json_t *literal, tsr_error *err) {
+    const char *type = tsr__type_name(input->type);
+    char *text = json_is_null(literal)     ? tsr__strdup("None")
+                 : json_is_string(literal) ? tsr__strdup(json_string_value(literal))
+                                           : tsr__workflow_dump(literal, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *reason = cast_reason(input, literal);
+    char *message = tsr__format("Failed to convert an input value to a %s value", type);
+    char *details = text && reason ? tsr__format("%s, %.200s, %s", input->name, text, reason) : NULL;
+    free(text);
+    free(reason);
+    if (!message || !details) {
+        free(message);
+        free(details);
+        return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    }
+    tsr_status status = add_fault(check, node, "invalid_input_type", message, details, extra_of(input, literal), err);
+    free(message);
     return status;
 }
 
@@ -100,20 +158,20 @@ static tsr_status check_literal(tsr__check *check, const tsr__workflow_node *nod
                                 const json_t *literal, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__value *value = NULL;
+    tsr__names names = { 0 };
     TSR_TRY(tsr__literal(&value, input, literal, err));
-    if (!value) {
-        char *text = tsr__workflow_dump(literal, JSON_ENCODE_ANY | JSON_COMPACT);
-        TSR_TRY(add_fault(check, node, "invalid_input_type", "Failed to convert an input value to its type",
-                          tsr__format("%s, %s: cannot be made of %.200s", input->name, tsr__type_name(input->type),
-                                      text ? text : "this"),
-                          extra_of(input, literal), err));
-        free(text);
+    if (!value && input->type == TSR__V_COMBO) {
+        TSR_TRY(tsr__input_choices(&names, input, check->graph, err));
+        TSR_TRY(add_not_in_list(check, node, input, json_is_null(literal) ? "None" : "{}", &names, literal, err));
+    } else if (!value) {
+        TSR_TRY(add_bad_cast(check, node, input, literal, err));
     } else if (input->type == TSR__V_INT || input->type == TSR__V_FLOAT) {
         TSR_TRY(check_range(check, node, input, value, literal, err));
     } else if (input->type == TSR__V_COMBO) {
         TSR_TRY(check_choice(check, node, input, value, literal, err));
     }
 done:
+    tsr__names_clear(&names);
     tsr__value_unref(value);
     return status;
 }
@@ -223,10 +281,26 @@ done:
     return status;
 }
 
+/* --- text ----------------------------------------------------------------------------------------------------------------- */
+static int append(char **text, char *line) {
+    char *joined = *text && line ? tsr__format("%s%s", *text, line) : NULL;
+    free(*text);
+    free(line);
+    *text = joined;
+    return joined != NULL;
+}
+
+static const char *field(const json_t *fault, const char *name) {
+    const char *text = json_string_value(json_object_get(fault, name));
+    return text ? text : "";
+}
+
 /* --- the whole prompt ------------------------------------------------------------------------------------------------------ */
-static tsr_status set_error(tsr__check *check, const char *type, const char *message, char *details, tsr_error *err) {
-    check->error = json_pack("{s:s, s:s, s:s, s:{}}", "type", type, "message", message, "details",
-                             details ? details : "", "extra_info");
+/* Takes `details` and `extra` (either may be NULL). */
+static tsr_status set_error(tsr__check *check, const char *type, const char *message, char *details, json_t *extra,
+                            tsr_error *err) {
+    check->error = json_pack("{s:s, s:s, s:s, s:o}", "type", type, "message", message, "details",
+                             details ? details : "", "extra_info", extra ? extra : json_object());
     free(details);
     check->faults++;
     return check->error ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
@@ -239,17 +313,17 @@ static tsr_status check_classes(tsr__check *check, tsr_error *err) {
         const tsr__workflow_node *node = &check->workflow->nodes[i];
         if (node->row) continue;
         const char *near = node->class_type ? tsr__node_suggest(node->class_type) : NULL;
-        char *details = near ? tsr__format("Node ID '#%s'; the nearest name is %s", node->id, near)
-                             : tsr__format("Node ID '#%s'", node->id);
+        char *details = tsr__format("Node ID '#%s'", node->id);
+        json_t *extra = near ? json_pack("{s:s}", "nearest_name", near) : NULL;
         char *message = node->class_type
                             ? tsr__format("Cannot execute because node %.100s does not exist.", node->class_type)
                             : tsr__strdup("Cannot execute because a node is missing the class_type property.");
         if (!message) status = tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-        else if (!check->error) status = set_error(check, "invalid_prompt", message, details, err);
+        else if (!check->error) status = set_error(check, "invalid_prompt", message, details, extra, err);
         else {
             tsr__workflow_node named = *node;
             if (!named.class_type) named.class_type = "";
-            status = add_fault(check, &named, "invalid_prompt", message, details, NULL, err);
+            status = add_fault(check, &named, "invalid_prompt", message, details, extra, err);
         }
         free(message);
         if (status != TSR_OK) return status;
@@ -272,6 +346,22 @@ static tsr_status set_dependents(tsr__check *check, const walk *w, tsr_error *er
     return TSR_OK;
 }
 
+/* "message: details" of the faults that output nodes have themselves, a line each. */
+static char *own_faults(const tsr__check *check) {
+    char *text = tsr__strdup("");
+    for (int i = 0; i < check->workflow->n_nodes; i++) {
+        const tsr__workflow_node *node = &check->workflow->nodes[i];
+        const json_t *fault, *list = json_object_get(json_object_get(check->errors, node->id), "errors");
+        size_t k;
+        if (!node->row->is_output) continue;
+        json_array_foreach(list, k, fault) {
+            append(&text, tsr__format("%s%s: %s", text && *text ? "\n" : "", field(fault, "message"),
+                                      field(fault, "details")));
+        }
+    }
+    return text;
+}
+
 static tsr_status check_outputs(tsr__check *check, tsr_error *err) {
     tsr_status status = TSR_OK;
     walk w = { check, NULL };
@@ -285,11 +375,11 @@ static tsr_status check_outputs(tsr__check *check, tsr_error *err) {
         check->good_outputs += check->outputs[i];
     }
     if (!outputs) {
-        TSR_TRY(set_error(check, "prompt_no_outputs", "Prompt has no outputs", NULL, err));
+        TSR_TRY(set_error(check, "prompt_no_outputs", "Prompt has no outputs", NULL, NULL, err));
     } else if (!check->good_outputs) {
-        check->error = json_pack("{s:s, s:s, s:s, s:{}}", "type", "prompt_outputs_failed_validation", "message",
-                                 "Prompt outputs failed validation", "details", "", "extra_info");
-        if (!check->error) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+        TSR_TRY(set_error(check, "prompt_outputs_failed_validation", "Prompt outputs failed validation",
+                          own_faults(check), NULL, err));
+        check->faults--; /* it repeats what the nodes say */
     }
     TSR_TRY(set_dependents(check, &w, err));
 done:
@@ -321,17 +411,9 @@ void tsr__check_clear(tsr__check *check) {
 }
 
 /* --- telling -------------------------------------------------------------------------------------------------------------- */
-static int append(char **text, char *line) {
-    char *joined = *text && line ? tsr__format("%s%s", *text, line) : NULL;
-    free(*text);
-    free(line);
-    *text = joined;
-    return joined != NULL;
-}
-
-static const char *field(const json_t *fault, const char *name) {
-    const char *text = json_string_value(json_object_get(fault, name));
-    return text ? text : "";
+static char *line_of(const json_t *fault, const char *start) {
+    const char *near = field(json_object_get(fault, "extra_info"), "nearest_name");
+    return tsr__format("%s %s%s%s\n", start, field(fault, "details"), *near ? "; the nearest name is " : "", near);
 }
 
 char *tsr__check_text(const tsr__check *check) {
@@ -340,7 +422,7 @@ char *tsr__check_text(const tsr__check *check) {
     json_t *entry, *fault;
     size_t i;
     if (check->error && strcmp(field(check->error, "type"), "prompt_outputs_failed_validation") != 0)
-        append(&text, tsr__format("%s %s\n", field(check->error, "message"), field(check->error, "details")));
+        append(&text, line_of(check->error, field(check->error, "message")));
     json_object_foreach(check->errors, id, entry) {
         json_array_foreach(json_object_get(entry, "errors"), i, fault) {
             append(&text, tsr__format("node %s (%s): %s: %s\n", id, field(entry, "class_type"), field(fault, "message"),
