@@ -76,9 +76,10 @@ static void validate__all_faults_of_all_nodes_are_named(void **state) {
     assert_int_equal(good, 0);
     assert_string_equal(json_string_value(json_object_get(json_object_get(a, "error"), "type")),
                         "prompt_outputs_failed_validation");
-    assert_non_null(strstr(fault(a, "2", "value_smaller_than_min", "width"), "16"));
-    assert_non_null(strstr(fault(a, "2", "value_bigger_than_max", "height"), "16384"));
-    fault(a, "2", "invalid_input_type", "batch_size");
+    assert_string_equal(fault(a, "2", "value_smaller_than_min", "width"), "width");
+    assert_string_equal(fault(a, "2", "value_bigger_than_max", "height"), "height");
+    assert_string_equal(fault(a, "2", "invalid_input_type", "batch_size"),
+                        "batch_size, many, invalid literal for int() with base 10: 'many'");
     assert_string_equal(fault(a, "3", "return_type_mismatch", "model"),
                         "model, received_type(LATENT) mismatch input_type(MODEL)");
     fault(a, "3", "value_smaller_than_min", "seed");
@@ -94,6 +95,65 @@ static void validate__all_faults_of_all_nodes_are_named(void **state) {
     /* Node 1 is needed by no output that its links reach: its broken link counts, its own inputs do not. */
     assert_null(json_object_get(json_object_get(a, "node_errors"), "1"));
     free(text);
+    json_decref(a);
+}
+
+static const char *message_of(const char *input, const char *value) {
+    static char kept[200];
+    char prompt[600];
+    snprintf(prompt, sizeof prompt,
+             "{\"1\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"golden-sd1.safetensors\"}},"
+             "\"2\":{\"class_type\":\"KSampler\",\"inputs\":{\"model\":[\"1\",0],\"%s\":%s}},"
+             "\"3\":{\"class_type\":\"SaveLatent\",\"inputs\":{\"samples\":[\"2\",0],\"filename_prefix\":7}}}",
+             input, value);
+    json_t *a = answer(prompt, NULL, NULL);
+    const json_t *faults = json_object_get(json_object_get(json_object_get(a, "node_errors"), "2"), "errors"), *entry;
+    size_t i;
+    snprintf(kept, sizeof kept, "none");
+    json_array_foreach(faults, i, entry) {
+        const char *type = json_string_value(json_object_get(entry, "type"));
+        if (strcmp(type, "required_input_missing") == 0) continue;
+        snprintf(kept, sizeof kept, "%s|%s", type, json_string_value(json_object_get(entry, "message")));
+    }
+    json_decref(a);
+    return kept;
+}
+
+/* Words and casts are ComfyUI's: int(), float(), and its lists. */
+static void validate__says_it_in_comfyui_s_words(void **state) {
+    static const char *const cases[][3] = {
+        { "steps", "0", "value_smaller_than_min|Value 0 smaller than min of 1" },
+        { "steps", "\"7\"", "none" },
+        { "steps", "7.9", "none" },
+        { "steps", "\"7.9\"", "invalid_input_type|Failed to convert an input value to a INT value" },
+        { "steps", "null", "invalid_input_type|Failed to convert an input value to a INT value" },
+        { "steps", "{\"__value__\": 5}", "none" },
+        { "steps", "[\"1\", 0]", "return_type_mismatch|Return type mismatch between linked nodes" },
+        { "steps", "[1, 2, 3]", "bad_linked_input|Bad linked input, must be a length-2 list of [node_id, slot_index]" },
+        { "cfg", "100.5", "value_bigger_than_max|Value 100.5 bigger than max of 100.0" },
+        { "denoise", "-1", "value_smaller_than_min|Value -1.0 smaller than min of 0.0" },
+        { "denoise", "true", "none" },
+        { "seed", "-1", "value_smaller_than_min|Value -1 smaller than min of 0" },
+        { "seed", "18446744073709551615", "none" },
+        { "seed", "99999999999999999999",
+          "value_bigger_than_max|Value 100000000000000016384 bigger than max of 18446744073709551615" },
+        { "scheduler", "null", "value_not_in_list|Value not in list" },
+        { "scheduler", "3", "value_not_in_list|Value not in list" },
+        { "scheduler", "\"AYS SD1\"", "value_not_in_list|Value not in list" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *got = message_of(cases[i][0], cases[i][1]);
+        if (strcmp(got, cases[i][2]) != 0) fail_msg("%s = %s: %s", cases[i][0], cases[i][1], got);
+    }
+}
+
+/* An output's own faults are repeated in the whole error, as the page shows only that. */
+static void validate__whole_error_lists_faults_of_outputs(void **state) {
+    (void)state;
+    json_t *a = answer("{\"3\":{\"class_type\":\"SaveLatent\",\"inputs\":{\"filename_prefix\":\"x\"}}}", NULL, NULL);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(a, "error"), "details")),
+                        "Required input is missing: samples");
     json_decref(a);
 }
 
@@ -117,8 +177,8 @@ static void validate__unknown_nodes_get_the_nearest_name(void **state) {
     assert_string_equal(json_string_value(json_object_get(error, "type")), "invalid_prompt");
     assert_string_equal(json_string_value(json_object_get(error, "message")),
                         "Cannot execute because node RegionalSamplr does not exist.");
-    assert_string_equal(json_string_value(json_object_get(error, "details")),
-                        "Node ID '#7'; the nearest name is RegionalSampler");
+    assert_string_equal(json_string_value(json_object_get(error, "details")), "Node ID '#7'");
+    assert_non_null(strstr(text, "the nearest name is RegionalSampler"));
     assert_non_null(strstr(text, "missing the class_type"));
     free(text);
     json_decref(a);
@@ -253,6 +313,8 @@ static void nodes__help_names_inputs_and_nearest(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(validate__all_faults_of_all_nodes_are_named),
+        cmocka_unit_test(validate__says_it_in_comfyui_s_words),
+        cmocka_unit_test(validate__whole_error_lists_faults_of_outputs),
         cmocka_unit_test(validate__missing_inputs_and_short_lists),
         cmocka_unit_test(validate__unknown_nodes_get_the_nearest_name),
         cmocka_unit_test(validate__cycles_are_refused),
