@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "companion.h"
 #include "context.h"
 #include "fault.h"
 #include "info_cache.h"
@@ -159,15 +160,37 @@ done:
 }
 
 /* --- CivetWeb ----------------------------------------------------------------------------------------------------------------- */
+typedef struct arrival {
+    srv_context *context;
+    struct mg_connection *connection;
+} arrival;
+
+static int serve_arrival(void *user) {
+    const arrival *a = user;
+    return srv_serve(a->context, a->connection);
+}
+
+static void *on_thread(const struct mg_context *civet, int kind) {
+    (void)civet;
+    return kind == 1 ? srv_companion_new() : NULL; /* 1: a thread that serves */
+}
+
+static void on_thread_end(const struct mg_context *civet, int kind, void *companion) {
+    (void)civet;
+    if (kind == 1) srv_companion_free(companion);
+}
+
 static int on_request(struct mg_connection *connection) {
     srv_server *server = mg_get_user_data(mg_get_context(connection));
-    if (!atomic_load(&server->ready)) {
+    srv_companion *companion = mg_get_thread_pointer(connection);
+    arrival a = { &server->context, connection };
+    if (!atomic_load(&server->ready) || !companion) {
         static const char TEXT[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         mg_disable_connection_keep_alive(connection);
         mg_write(connection, TEXT, sizeof TEXT - 1);
         return 503;
     }
-    return srv_serve(&server->context, connection);
+    return srv_companion_run(companion, serve_arrival, &a);
 }
 
 static void on_close(const struct mg_connection *connection) {
@@ -217,6 +240,8 @@ static tsr_status listen_there(srv_server *server, tsr_error *err) {
                                "no",
                                NULL };
     memset(&callbacks, 0, sizeof callbacks);
+    callbacks.init_thread = on_thread;
+    callbacks.exit_thread = on_thread_end;
     callbacks.begin_request = on_request;
     callbacks.connection_close = on_close;
     callbacks.log_message = on_message;
