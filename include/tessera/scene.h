@@ -100,8 +100,9 @@ TSR_API tsr_status tsr_scene_from_json(tsr_scene **out, const char *text, size_t
 TSR_API tsr_status tsr_scene_from_file(tsr_scene **out, const char *path, tsr_error *err);
 /* Everything that was set, indented; *out is released with tsr_free. */
 TSR_API tsr_status tsr_scene_to_json(char **out, const tsr_scene *scene, tsr_error *err);
-/* From a picture's metadata: Tessera's own ("tessera"), else what A1111's "parameters" text says of prompt, negative, steps,
- * sampler, scheduler, cfg, seed, size and clip skip. NOT_FOUND when there is neither. */
+/* From a picture's metadata: Tessera's own ("tessera"), else the first TesseraScene node of ComfyUI's "prompt" with its seed
+ * and checkpoint (unless that is the shipped one), else what A1111's "parameters" text says of prompt, negative, steps,
+ * sampler, scheduler, cfg, seed, size and clip skip. NOT_FOUND when there is none of them. */
 TSR_API tsr_status tsr_scene_from_image(tsr_scene **out, const tsr_image *image, tsr_error *err);
 /* A1111's `parameters` text for one picture of the scene; *out is released with tsr_free. */
 TSR_API tsr_status tsr_scene_parameters_text(char **out, const tsr_scene *scene, tsr_error *err);

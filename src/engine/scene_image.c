@@ -1,5 +1,5 @@
-/* engine/scene_image.c - scenes out of pictures: Tessera's own metadata, or A1111's `parameters` text, and writing the
- * latter.
+/* engine/scene_image.c - scenes out of pictures: Tessera's own metadata, a TesseraScene node of a ComfyUI prompt, or A1111's
+ * `parameters` text, and writing the latter.
  *
  * The text is "PROMPT\nNegative prompt: NEGATIVE\nSteps: 20, Sampler: Euler a, ...". Unknown fields are skipped, unreadable
  * values as well: other programs write whatever they like there. */
@@ -9,6 +9,8 @@
 #include <strings.h>
 
 #include "engine/scene_priv.h"
+#include "engine/workflow_text.h"
+#include "tessera/engine.h"
 #include "tessera/schedule.h"
 #include "tessera/solver.h"
 
@@ -147,13 +149,75 @@ done:
     return status;
 }
 
+/* --- a workflow's node ---------------------------------------------------------------------------------------------------- */
+/* The inputs of the first TesseraScene whose scene is written in it, or NULL. */
+static const json_t *scene_inputs(const json_t *prompt) {
+    const char *id;
+    json_t *node;
+    json_object_foreach((json_t *)prompt, id, node) {
+        const char *class_type = json_string_value(json_object_get(node, "class_type"));
+        const json_t *inputs = json_object_get(node, "inputs");
+        if (class_type && strcmp(class_type, "TesseraScene") == 0 && json_is_string(json_object_get(inputs, "scene")))
+            return inputs;
+    }
+    return NULL;
+}
+
+/* The node's seed counts, not the scene's; one that comes along a link is not known. */
+static tsr_status set_node_seed(tsr_scene *scene, const json_t *seed, tsr_error *err) {
+    const char *big = json_string_value(seed);
+    char text[32];
+    if (big && *big == TSR__BIG_MARK) return tsr_scene_set(scene, "seed", big + 1, err);
+    if (!json_is_integer(seed)) return TSR_OK;
+    snprintf(text, sizeof text, "%lld", (long long)json_integer_value(seed));
+    return tsr_scene_set(scene, "seed", text, err);
+}
+
+/* The shipped model needs no name; another is named as the server that painted the picture knew it. */
+static tsr_status set_node_model(tsr_scene *scene, const char *name, tsr_error *err) {
+    tsr_error ignored = TSR_ERROR_INIT;
+    char *shipped = NULL;
+    if (!name) return TSR_OK;
+    const char *slash = tsr_engine_find_model(&shipped, &ignored) == TSR_OK && shipped ? strrchr(shipped, '/') : NULL;
+    int is_shipped = slash && strcmp(slash + 1, name) == 0;
+    tsr_free(shipped);
+    return tsr_scene_set(scene, "model", is_shipped ? NULL : name, err);
+}
+
+/* *out stays NULL when the prompt has no such node, or cannot be read: other programs write there too. */
+static tsr_status read_prompt(tsr_scene **out, const char *prompt, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_error ignored = TSR_ERROR_INIT;
+    tsr_scene *scene = NULL;
+    json_t *root = NULL;
+    *out = NULL;
+    const json_t *inputs =
+        tsr__workflow_parse(&root, prompt, strlen(prompt), &ignored) == TSR_OK ? scene_inputs(root) : NULL;
+    if (!inputs) goto done;
+    const json_t *text = json_object_get(inputs, "scene");
+    TSR_TRY(tsr_scene_from_json(&scene, json_string_value(text), json_string_length(text), err));
+    TSR_TRY(set_node_seed(scene, json_object_get(inputs, "seed"), err));
+    TSR_TRY(set_node_model(scene, json_string_value(json_object_get(inputs, "ckpt_name")), err));
+    *out = scene;
+    scene = NULL;
+done:
+    tsr_scene_free(scene);
+    json_decref(root);
+    return status;
+}
+
 tsr_status tsr_scene_from_image(tsr_scene **out, const tsr_image *image, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_scene *scene = NULL;
     const char *own = tsr_image_text(image, "tessera"), *parameters = tsr_image_text(image, "parameters");
+    const char *prompt = tsr_image_text(image, "prompt");
     *out = NULL;
     if (own) return tsr_scene_from_json(out, own, strlen(own), err);
-    if (!parameters) TSR_FAIL(err, TSR_NOT_FOUND, "the picture's metadata has neither 'tessera' nor 'parameters'");
+    if (prompt) TSR_TRY(read_prompt(out, prompt, err));
+    if (*out) return TSR_OK;
+    if (!parameters)
+        TSR_FAIL(err, TSR_NOT_FOUND,
+                 "the picture's metadata has neither 'tessera', a 'prompt' with a TesseraScene, nor 'parameters'");
     if (strlen(parameters) > TSR__SCENE_MAX_BYTES) TSR_FAIL(err, TSR_TOO_LARGE, "the 'parameters' text is too long");
     TSR_TRY(tsr_scene_new(&scene, err));
     TSR_TRY(read_parameters(scene, parameters, err));

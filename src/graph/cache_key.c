@@ -15,6 +15,13 @@ char *tsr__file_identity(const char *path, size_t *bytes_out) {
                        about.st_mtim.tv_nsec, (unsigned long long)about.st_dev, (unsigned long long)about.st_ino);
 }
 
+/* What a key is being made of. */
+typedef struct maker {
+    tsr__sha256 sha;
+    tsr_graph *graph;
+    size_t file_bytes;
+} maker;
+
 /* With its length, so that no two sequences of texts are one sequence of bytes. */
 static void add_text(tsr__sha256 *sha, const char *text) {
     uint64_t size = strlen(text);
@@ -23,10 +30,10 @@ static void add_text(tsr__sha256 *sha, const char *text) {
 }
 
 /* What cannot be known before the run equals nothing, not even itself. */
-static void add_unknown(tsr__sha256 *sha, tsr_graph *graph) {
-    uint64_t number = ++graph->unknowns;
-    add_text(sha, "unknown");
-    tsr__sha256_add(sha, &number, sizeof number);
+static void add_unknown(maker *m) {
+    uint64_t number = ++m->graph->unknowns;
+    add_text(&m->sha, "unknown");
+    tsr__sha256_add(&m->sha, &number, sizeof number);
 }
 
 /* The folder an input's choices come from, or NULL. */
@@ -35,27 +42,41 @@ static const char *folder_of(const tsr__input *input) {
     return tsr__choices_folder(input->choices);
 }
 
-static void add_file(tsr__sha256 *sha, size_t *file_bytes, tsr_graph *graph, const char *folder, const char *name) {
-    tsr_error ignored = TSR_ERROR_INIT;
-    char *path = NULL, *identity = NULL;
+static void add_path(void *user, const char *path) {
+    maker *m = user;
     size_t bytes = 0;
-    if (name && tsr__find_file(&path, graph, folder, name, &ignored) == TSR_OK)
-        identity = tsr__file_identity(path, &bytes);
-    if (identity) add_text(sha, identity);
-    else add_unknown(sha, graph);
-    *file_bytes += bytes;
+    char *identity = path ? tsr__file_identity(path, &bytes) : NULL;
+    if (identity) add_text(&m->sha, identity);
+    else add_unknown(m);
+    m->file_bytes += bytes;
     free(identity);
+}
+
+static void add_file(maker *m, const char *folder, const char *name) {
+    tsr_error ignored = TSR_ERROR_INIT;
+    char *path = NULL;
+    if (name) (void)tsr__find_file(&path, m->graph, folder, name, &ignored);
+    add_path(m, path);
     free(path);
 }
 
-static tsr_status add_literal(tsr__sha256 *sha, size_t *file_bytes, tsr_graph *graph, const tsr__input *input,
-                              const json_t *value, tsr_error *err) {
+static void add_scene(maker *m, const char *text) {
+    tsr_error ignored = TSR_ERROR_INIT;
+    tsr_scene *scene = NULL;
+    int known = text && tsr__scene_input(&scene, m->graph, text, &ignored) == TSR_OK;
+    if (known) known = tsr__scene_files(scene, add_path, m);
+    if (!known) add_unknown(m);
+    tsr_scene_free(scene);
+}
+
+static tsr_status add_literal(maker *m, const tsr__input *input, const json_t *value, tsr_error *err) {
     const char *folder = folder_of(input), *text = json_string_value(tsr__unwrap(value));
     char *literal = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
     if (!literal) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-    add_text(sha, literal);
+    add_text(&m->sha, literal);
     free(literal);
-    if (folder) add_file(sha, file_bytes, graph, folder, text);
+    if (folder) add_file(m, folder, text);
+    if (input->flags & TSR__IN_SCENE) add_scene(m, text);
     return TSR_OK;
 }
 
@@ -84,26 +105,28 @@ tsr_status tsr__key_of(tsr__key *out, size_t *file_bytes, tsr_graph *graph, cons
     const tsr__workflow_node *node = &workflow->nodes[index];
     const char **names = NULL;
     int count = 0, slot;
-    tsr__sha256 sha;
+    maker m = { .graph = graph };
     *file_bytes = 0;
     TSR_TRY(input_names(&names, &count, node, err));
-    tsr__sha256_init(&sha);
-    add_text(&sha, node->class_type);
+    tsr__sha256_init(&m.sha);
+    add_text(&m.sha, node->class_type);
     for (int i = 0; i < count; i++) {
         const json_t *value = json_object_get(node->inputs, names[i]);
         const tsr__input *input = &node->row->inputs[tsr__node_input_find(node->row, names[i])];
         int from = tsr__is_link(value) ? tsr__workflow_link(workflow, value, &slot) : -1;
-        add_text(&sha, names[i]);
-        add_text(&sha, from >= 0 ? "link" : "value");
+        add_text(&m.sha, names[i]);
+        add_text(&m.sha, from >= 0 ? "link" : "value");
         if (from < 0) {
-            TSR_TRY(add_literal(&sha, file_bytes, graph, input, value, err));
+            TSR_TRY(add_literal(&m, input, value, err));
             continue;
         }
-        tsr__sha256_add(&sha, &keys[from], sizeof keys[from]);
-        tsr__sha256_add(&sha, &slot, sizeof slot);
-        if (folder_of(input)) add_unknown(&sha, graph); /* a file whose name is not known yet */
+        tsr__sha256_add(&m.sha, &keys[from], sizeof keys[from]);
+        tsr__sha256_add(&m.sha, &slot, sizeof slot);
+        /* Files whose names are not known yet. */
+        if (folder_of(input) || (input->flags & TSR__IN_SCENE)) add_unknown(&m);
     }
-    tsr__sha256_end(&sha, out->bytes);
+    tsr__sha256_end(&m.sha, out->bytes);
+    *file_bytes = m.file_bytes;
 done:
     free(names);
     return status;

@@ -7,6 +7,7 @@
 #include "engine/engine_memory.h"
 #include "engine/engine_preview.h"
 #include "engine/engine_priv.h"
+#include "engine/workflow_text.h"
 #include "graph/node.h"
 #include "sample/cond_list.h"
 #include "tessera/two_samplers.h"
@@ -29,12 +30,6 @@ struct tsr_workflow {
     tsr__workflow_node *nodes;
     int n_nodes;
 };
-
-/* workflow_text.c: JSON with integers beyond int64 and NaN, as Python writes it. Integers that jansson cannot hold
- * become strings that start with TSR__BIG_MARK; _dump undoes that. */
-#define TSR__BIG_MARK '\x01'
-tsr_status tsr__workflow_parse(json_t **out, const char *text, size_t size, tsr_error *err);
-char *tsr__workflow_dump(const json_t *json, size_t flags); /* release with free(); NULL: no memory */
 
 /* workflow_ui.c: UI format to API format. *out is a new reference. */
 tsr_status tsr__workflow_from_ui(json_t **out, const json_t *ui, tsr_error *err);
@@ -206,6 +201,13 @@ tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value
 /* A prompt with the Impact Pack's tags. *model and *clip are owned references; LoRA tags replace them. */
 tsr_status tsr__wildcard_encode(tsr__value **cond, tsr__value **model, tsr__value **clip, tsr_graph *graph,
                                 const char *prompt, tsr_error *err);
+
+/* --- scenes (nodes_scene.c) ---------------------------------------------------------------------------------------------------- */
+/* The scene of a JSON text from a workflow: checked, its files found inside the graph's folders, its model not set. */
+tsr_status tsr__scene_input(tsr_scene **out, const tsr_graph *graph, const char *text, tsr_error *err);
+/* Calls visit for each file that painting it reads; 0 when it holds random seeds beside its own, which a node gives. */
+typedef void (*tsr__scene_file_fn)(void *user, const char *path);
+int tsr__scene_files(const tsr_scene *scene, tsr__scene_file_fn visit, void *user);
 
 /* --- records (nodes_impact.c) ------------------------------------------------------------------------------------------------- */
 /* A record of that class from named parts; the rest is absent. Parts are referenced, NULL ones absent. */

@@ -27,7 +27,8 @@ enum {
     TSR__IN_FILE = 8,       /* the choices are files of the input folder */
     TSR__IN_CONTROL = 16,   /* the UI keeps a control_after_generate value behind it */
     TSR__IN_MULTILINE = 32, /* the UI shows several lines */
-    TSR__IN_LINK = 64       /* only a link can give it, whatever its type */
+    TSR__IN_LINK = 64,      /* only a link can give it, whatever its type */
+    TSR__IN_SCENE = 128     /* the text is a scene's JSON */
 };
 
 typedef struct tsr__input {
@@ -150,7 +151,7 @@ tsr_status tsr__run_record(tsr__call *call, tsr_error *err);
 /* --- groups ------------------------------------------------------------------------------------------------------------ */
 extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__nodes_latent, tsr__nodes_image,
     tsr__nodes_vae, tsr__nodes_mask, tsr__nodes_sampling, tsr__nodes_custom_sampling, tsr__nodes_impact,
-    tsr__nodes_impact_upscale, tsr__nodes_inspire, tsr__nodes_sigmas;
+    tsr__nodes_impact_upscale, tsr__nodes_inspire, tsr__nodes_sigmas, tsr__nodes_scene;
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);

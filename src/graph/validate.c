@@ -123,6 +123,18 @@ done:
     return status;
 }
 
+/* What was received is not repeated: masks inside make it long. */
+static tsr_status check_scene(tsr__check *check, const tsr__workflow_node *node, const tsr__input *input,
+                              const tsr__value *value, tsr_error *err) {
+    tsr_error reason = TSR_ERROR_INIT;
+    tsr_scene *scene = NULL;
+    tsr_status status = tsr__scene_input(&scene, check->graph, value->text, &reason);
+    tsr_scene_free(scene);
+    if (status == TSR_OK) return TSR_OK;
+    return add_fault(check, node, "custom_validation_failed", "Custom validation failed for node",
+                     tsr__format("%s - %s", input->name, reason.message), extra_of(input, NULL), err);
+}
+
 /* Why Python's cast refuses the literal. */
 static char *cast_reason(const tsr__input *input, const json_t *literal) {
     const char *text = json_string_value(literal);
@@ -169,6 +181,8 @@ static tsr_status check_literal(tsr__check *check, const tsr__workflow_node *nod
         TSR_TRY(check_range(check, node, input, value, literal, err));
     } else if (input->type == TSR__V_COMBO) {
         TSR_TRY(check_choice(check, node, input, value, literal, err));
+    } else if (input->flags & TSR__IN_SCENE) {
+        TSR_TRY(check_scene(check, node, input, value, err));
     }
 done:
     tsr__names_clear(&names);

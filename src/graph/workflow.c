@@ -177,10 +177,10 @@ done:
     return status;
 }
 
-/* A key of a picture's text: 1 to 79 printable characters without spaces around, as PNG has it. */
+/* A key of a picture's text: 1 to 79 printable characters without spaces around or in a row, as PNG has it. */
 static int is_text_key(const char *key) {
     size_t n = strlen(key);
-    if (n < 1 || n > 79 || key[0] == ' ' || key[n - 1] == ' ') return 0;
+    if (n < 1 || n > 79 || key[0] == ' ' || key[n - 1] == ' ' || strstr(key, "  ")) return 0;
     for (size_t i = 0; i < n; i++)
         if (key[i] < ' ' || key[i] > '~') return 0;
     return 1;

@@ -1,4 +1,4 @@
-/* graph/workflow_text.c - JSON as Python's json module writes it, through a parser of strict JSON.
+/* engine/workflow_text.c - JSON as Python's json module writes it, through a parser of strict JSON.
  *
  * Python knows integers of any size (seeds go to 2^64 - 1, jansson to 2^63 - 1) and writes NaN and Infinity. One pass
  * over the text, outside strings, turns the former into marked strings and the latter into null. */
@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/graph_priv.h"
+#include "core/check.h"
+#include "core/memory.h"
+#include "engine/workflow_text.h"
 
 #define MARK_ESCAPE "\\u0001"
 enum { SAFE_DIGITS = 18, MAX_DEPTH = 64 };
@@ -83,8 +85,8 @@ tsr_status tsr__workflow_parse(json_t **out, const char *text, size_t size, tsr_
     json_error_t reason;
     char *clean = NULL;
     *out = NULL;
-    if (size > TSR_WORKFLOW_MAX_BYTES)
-        TSR_FAIL(err, TSR_TOO_LARGE, "the workflow has %zu bytes; %zu are the most", size, TSR_WORKFLOW_MAX_BYTES);
+    if (size > TSR__WORKFLOW_TEXT_MAX)
+        TSR_FAIL(err, TSR_TOO_LARGE, "the workflow has %zu bytes; %zu are the most", size, TSR__WORKFLOW_TEXT_MAX);
     /* NaN grows by a byte; a marked number has at least 19 characters and grows by 8. */
     TSR_ALLOC(err, clean, size * 2 + 16);
     TSR_TRY(rewrite(clean, &size, text, text + size, err));
