@@ -175,6 +175,8 @@ TSR_API int tsr_plan_count(const tsr_plan *plan);
 TSR_API tsr_plan_step tsr_plan_at(const tsr_plan *plan, int index); /* zeros out of range */
 TSR_API int tsr_plan_steps(const tsr_plan *plan);                   /* sampling steps of the run */
 TSR_API int64_t tsr_plan_evaluations(const tsr_plan *plan);
+/* Of them, those of one network: regions may have networks of their own. */
+TSR_API int64_t tsr_plan_evaluations_of(const tsr_plan *plan, const tsr_denoiser *denoiser);
 /* How the plan shares the network: never AUTO. */
 TSR_API tsr_sharing tsr_plan_sharing(const tsr_plan *plan);
 /* What a way to share would cost here. Returns 0 when it is not available (always in restart). */

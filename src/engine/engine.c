@@ -99,6 +99,7 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
 
 void tsr_engine_close(tsr_engine *engine) {
     if (!engine) return;
+    tsr__engine_close_guests(engine);
     tsr__conditioning_free_all(engine);
     tsr__text_stack_free(engine->text);
     tsr__unet_free(engine->unet);
@@ -159,7 +160,7 @@ tsr_status tsr_engine_denoiser(const tsr_denoiser **out, tsr_engine *engine, tsr
 }
 
 tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err) {
-    const tsr_engine_callbacks *callbacks = engine->callbacks;
+    const tsr_engine_callbacks *callbacks = engine->host ? engine->host->callbacks : engine->callbacks;
     if (callbacks && callbacks->cancelled && callbacks->cancelled(callbacks->user))
         return tsr__fail(err, TSR_CANCELLED, "stopped by the caller");
     return TSR_OK;

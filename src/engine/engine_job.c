@@ -209,6 +209,16 @@ done:
     return status;
 }
 
+/* The engine of the region's own checkpoint, or the scene's. */
+static tsr_status engine_of(tsr_engine **out, tsr_engine *engine, const tsr_scene *scene, int i, tsr_error *err) {
+    char label[80];
+    const char *path = scene->regions[i].text[TSR__REG_MODEL];
+    *out = engine;
+    if (!path || !*path) return TSR_OK;
+    tsr__region_label(label, sizeof label, scene, i);
+    return tsr__engine_for_model(out, engine, path, label, err);
+}
+
 static tsr_status make_region(tsr_region *out, tsr_engine *engine, const tsr__job *job, int i, tsr_error *err) {
     static const tsr_region fresh = TSR_REGION_INIT;
     const tsr_scene *scene = job->scene;
@@ -233,7 +243,10 @@ static tsr_status make_region(tsr_region *out, tsr_engine *engine, const tsr__jo
     out->end = (float)tsr__region_number(scene, i, TSR__REG_END);
     if (scene->regions[i].text[TSR__REG_DENOISE])
         out->start = (float)(1.0 - tsr__region_number(scene, i, TSR__REG_DENOISE));
-    return make_guide(&out->guide, engine, job, tsr__region_text(scene, i, TSR__REG_PROMPT),
+    tsr_engine *own = NULL;
+    tsr_status status = engine_of(&own, engine, scene, i, err);
+    if (status != TSR_OK) return status;
+    return make_guide(&out->guide, own, job, tsr__region_text(scene, i, TSR__REG_PROMPT),
                       tsr__region_text(scene, i, TSR__REG_NEGATIVE), tsr__region_number(scene, i, TSR__REG_CFG), err);
 }
 

@@ -25,6 +25,8 @@ typedef struct tsr__conditioning {
     struct tsr__conditioning *next;
 } tsr__conditioning;
 
+typedef struct tsr__job tsr__job;
+
 struct tsr_engine {
     char *model; /* path */
     tsr__weights *weights;
@@ -45,6 +47,9 @@ struct tsr_engine {
     tsr_denoiser denoiser;
     tsr__conditioning *prompts;
     const tsr_engine_callbacks *callbacks; /* of the run in hand, or NULL */
+    tsr_engine *guests;                    /* models that regions brought, each once; owned */
+    tsr_engine *next_guest;
+    tsr_engine *host; /* of a guest; else NULL */
 };
 
 /* --- engine.c: parts, built when first needed --- */
@@ -55,6 +60,17 @@ tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err);
 tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err);
 /* Bytes that activations may take now. */
 size_t tsr__engine_memory(const tsr_engine *engine);
+
+/* --- engine_guests.c: models of regions --- */
+/* The engine of a checkpoint: this one, or a guest, opened when it is first named, with this engine's precision. It must be
+ * able to share a canvas: the same latents. who: for messages. */
+tsr_status tsr__engine_for_model(tsr_engine **out, tsr_engine *engine, const char *path, const char *who,
+                                 tsr_error *err);
+void tsr__engine_close_guests(tsr_engine *engine);
+/* Bytes that the weights take once they are packed. */
+size_t tsr__engine_weight_bytes(const tsr_engine *engine);
+/* Lists the models of a job with regions of several, a line each; "" where there is one. *out is released with free(). */
+tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *err);
 
 /* --- engine_text.c --- */
 /* The handle of a prompt, not yet encoded. */
@@ -77,7 +93,7 @@ tsr_status tsr__engine_encode_rgb(tsr_latent **out, tsr_engine *engine, const fl
                                   int tile_px, tsr_error *err);
 
 /* --- engine_job.c: a scene made ready to run --- */
-typedef struct tsr__job {
+struct tsr__job {
     tsr_scene *scene; /* a copy: nothing random or automatic left, masks kept inside */
     int width, height, batch;
     int encodes_init;   /* an init image is part of the run */
@@ -89,7 +105,7 @@ typedef struct tsr__job {
     tsr_regional_options options;
     char **warnings;
     int warning_count;
-} tsr__job;
+};
 
 /* evaluate 0: a dry run; the init image is looked at but not encoded. */
 tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, int evaluate, tsr_error *err);

@@ -63,12 +63,13 @@ static int on_progress(void *user, const tsr_progress *at) {
 
 /* --- the stages --------------------------------------------------------------------------------------------------------------- */
 /* Encodes what the run will ask for, so that its time is told apart and its errors come first. */
-static tsr_status encode_prompts(tsr_engine *engine, const tsr__job *job, tsr_error *err) {
+static tsr_status encode_prompts(const tsr__job *job, tsr_error *err) {
     tsr_status status = TSR_OK;
     for (int i = -1; i < job->region_count; i++) {
         const tsr_guide *guide = i < 0 ? &job->base.guide : &job->regions[i].guide;
-        TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)guide->positive, err));
-        TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)guide->negative, err));
+        tsr_engine *own = guide->denoiser->user; /* a region may have a model of its own */
+        TSR_TRY(tsr__conditioning_need(own, (tsr__conditioning *)(uintptr_t)guide->positive, err));
+        TSR_TRY(tsr__conditioning_need(own, (tsr__conditioning *)(uintptr_t)guide->negative, err));
     }
 done:
     return status;
@@ -128,7 +129,7 @@ static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job,
     hooks.user = &w;
     hooks.progress = on_progress;
     double start = now_seconds(), texts, sampled;
-    TSR_TRY(encode_prompts(engine, job, err));
+    TSR_TRY(encode_prompts(job, err));
     texts = now_seconds();
     TSR_TRY(sample(&result->latent, job, &hooks, err));
     sampled = now_seconds();
@@ -185,7 +186,7 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
     tsr_status status = TSR_OK;
     tsr__job *job = NULL;
     tsr_plan *plan = NULL;
-    char *steps = NULL, *notes = NULL;
+    char *steps = NULL, *notes = NULL, *models = NULL;
     tsr_engine_info info = tsr_engine_get_info(engine);
     *out = NULL;
     TSR_TRY(tsr__job_new(&job, engine, scene, 0, err));
@@ -195,6 +196,7 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
         TSR_TRY(new_plan(&plan, job, err));
         TSR_TRY(tsr_plan_text(&steps, plan, err)); /* with its own notes */
     }
+    TSR_TRY(tsr__engine_list_models(&models, job, err));
     notes = tsr__strdup("");
     for (int i = 0; notes && i < job->warning_count; i++) {
         char *more = tsr__format("%snote: %s\n", notes, job->warnings[i]);
@@ -202,12 +204,13 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
         notes = more;
     }
     if (notes)
-        *out =
-            tsr__format("model: %s (%s, %s)\npicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
-                        info.precision, job->width, job->height, job->batch, tsr__scene_text(job->scene, TSR__OPT_SEED),
-                        job->encodes_init ? ", from a picture" : "", steps, notes);
+        *out = tsr__format("model: %s (%s, %s)\n%spicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
+                           info.precision, models, job->width, job->height, job->batch,
+                           tsr__scene_text(job->scene, TSR__OPT_SEED), job->encodes_init ? ", from a picture" : "",
+                           steps, notes);
     if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
 done:
+    free(models);
     free(notes);
     free(steps);
     tsr_plan_free(plan);

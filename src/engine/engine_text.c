@@ -122,6 +122,7 @@ void tsr__conditioning_free_all(tsr_engine *engine) {
 
 void tsr_engine_forget_prompts(tsr_engine *engine) {
     tsr__conditioning_free_all(engine);
+    for (tsr_engine *guest = engine->guests; guest; guest = guest->next_guest) tsr__conditioning_free_all(guest);
 }
 
 tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const char *prompt, int clip_skip,

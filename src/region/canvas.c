@@ -1,49 +1,11 @@
 /* region/canvas.c - see canvas.h; the rules are those of docs/keep.md. */
-#include "region/canvas.h"
+#include "region/canvas_priv.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
-#include "region/blend.h"
-
-/* One actor on the canvas. */
-typedef struct member {
-    tsr_solver *solver;  /* NULL before it starts */
-    int from, until;     /* canvas steps: it started at the first and is about to take the second */
-    float *weights;      /* [plane], shares in the step in hand; owned */
-    const float *claims; /* [plane] */
-    float *denoised, *uncond;
-    tsr__mask_rule rule;
-    int active;  /* has a share of the step in hand */
-    int waiting; /* for the network */
-} member;
-
-struct tsr__canvas {
-    const tsr_plan *plan;
-    tsr__run *run; /* NULL: dry */
-    int shape[4];
-    size_t count, plane;
-    float *x;      /* the canvas, model space */
-    float *latent; /* the input in model space, for the noise-mask rule */
-    float *noise;
-    float *blended;            /* scratch */
-    float *solo;               /* dry: the claims of the small canvas, [actors, plane] */
-    tsr_guide coupled;         /* couple: the base's, with one positive made of all */
-    const void *coupled_owned; /* that positive */
-    unsigned char *takes_part; /* regions, in the step in hand */
-    float **shares;            /* the members' weights and claims, for tsr__plan_share */
-    const float **claims;
-    member *members;
-    tsr__evaluator evaluator;
-    tsr__request *requests;
-    tsr__blend_part *parts;
-    float **inputs; /* of the blend in hand */
-    int *shared;    /* members of the group whose input is settled */
-    int *group;     /* members in the evaluation in hand */
-    tsr__work counted;
-};
 
 static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[4], tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -66,6 +28,7 @@ static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[
     TSR_ALLOC_ZERO(err, c->group, n);
     TSR_ALLOC_ZERO(err, c->shared, n);
     TSR_ALLOC_ZERO(err, c->inputs, n);
+    TSR_ALLOC_ZERO(err, c->by_model, n);
     TSR_ALLOC_ZERO(err, c->takes_part, n);
     TSR_ALLOC_ZERO(err, c->shares, n);
     TSR_ALLOC_ZERO(err, c->claims, n);
@@ -104,6 +67,7 @@ void tsr__canvas_free(tsr__canvas *c) {
     free(c->group);
     free(c->shared);
     free(c->inputs);
+    free(c->by_model);
     free(c->takes_part);
     free(c->shares);
     free(c->claims);
@@ -200,7 +164,7 @@ done:
 /* The Brownian tree spans the canvas sigmas for everybody, also for those who start later: equal intervals, equal
  * noise. Who starts at another step than planned (a base that gets pixels back) takes a stream of its own: its first
  * draws are in the canvas already. */
-static tsr_status start(tsr__canvas *c, int k, int i, tsr_error *err) {
+tsr_status tsr__canvas_start(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__actor *actor = &c->plan->actors[k];
     tsr_solver_options options = TSR_SOLVER_OPTIONS_INIT;
@@ -227,7 +191,7 @@ done:
  * later step. */
 static tsr_status pump_own_pace(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
-    member *m = &c->members[k];
+    tsr__member *m = &c->members[k];
     m->waiting = 0;
     for (;;) {
         tsr_solver_query query = tsr_solver_pending(m->solver);
@@ -248,7 +212,7 @@ done:
 /* Lets a solver go on until it wants the network or has reached the end of canvas step i. */
 static tsr_status pump(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
-    member *m = &c->members[k];
+    tsr__member *m = &c->members[k];
     const tsr__actor *actor = &c->plan->actors[k];
     if (actor->own_pace) return pump_own_pace(c, k, i, err);
     int goal = actor->boundary[i + 1] - actor->boundary[m->from];
@@ -319,7 +283,7 @@ static tsr_status share_canvas(tsr__canvas *c, int n, float sigma, tsr_error *er
         int m = 0;
         if (c->shared[i]) continue;
         for (int j = i; j < n; j++) {
-            member *other = &c->members[c->group[j]];
+            tsr__member *other = &c->members[c->group[j]];
             float *x = tsr_solver_pending(other->solver).x;
             tsr__blend_part part = { x, other->weights, tsr_solver_noise_part(other->solver) };
             if (c->shared[j] || (m > 0 && !same_noise(&c->parts[0], &part))) continue;
@@ -351,7 +315,7 @@ static const tsr__inpaint *rule_of(const tsr__canvas *c, int k) {
 
 /* A dry canvas answers with something smooth that differs between actors. */
 static void pretend(tsr__canvas *c, int k, float sigma) {
-    member *m = &c->members[k];
+    tsr__member *m = &c->members[k];
     const float *x = tsr_solver_pending(m->solver).x;
     for (size_t i = 0; i < c->count; i++)
         m->denoised[i] = m->uncond[i] = (x[i] + (float)(k + 1) * 0.1f * sigma * sigma) / (1.0f + sigma * sigma);
@@ -373,7 +337,7 @@ static int is_under_way(const tsr__canvas *c, int k) {
 static int active_parts(tsr__canvas *c, int clean) {
     int n = 0;
     for (int k = 0; k < c->plan->n_actors; k++) {
-        member *m = &c->members[k];
+        tsr__member *m = &c->members[k];
         tsr_solver_noise none = { 0 };
         if (!m->active) continue;
         tsr__blend_part part = { clean ? tsr_solver_x0(m->solver) : tsr_solver_latent(m->solver), m->weights,
@@ -409,7 +373,7 @@ static tsr_status meet(tsr__canvas *c, int n, int step, float sigma, tsr_error *
     TSR_TRY(canvas_at(c, canvas, step, sigma, err));
     m = 0;
     for (int i = 0; i < n; i++) {
-        member *one = &c->members[c->group[i]];
+        tsr__member *one = &c->members[c->group[i]];
         if (!c->plan->actors[c->group[i]].own_pace) continue;
         c->inputs[m] = tsr_solver_pending(one->solver).x;
         c->parts[m] = (tsr__blend_part){ c->inputs[m], one->weights, { 0 } };
@@ -435,7 +399,7 @@ static tsr_status evaluate(tsr__canvas *c, int step, int n, float sigma, tsr_err
     TSR_TRY(meet(c, n, step, sigma, err));
     for (int i = 0; i < n; i++) {
         int k = c->group[i];
-        member *m = &c->members[k];
+        tsr__member *m = &c->members[k];
         tsr_solver_query query = tsr_solver_pending(m->solver);
         tsr__request request = { guide_of(c, k, step),
                                  same_input(c, i, query.x),
@@ -453,10 +417,12 @@ static tsr_status evaluate(tsr__canvas *c, int step, int n, float sigma, tsr_err
         TSR_TRY(tsr__evaluate_count(&calls, &pixels, whole, &c->evaluator, c->requests, n, err));
         c->counted.evaluations += calls;
         c->counted.pixels += pixels;
+        for (int k = 0; k < c->plan->n_actors; k++)
+            c->by_model[k] += tsr__evaluate_calls_of(&c->evaluator, c->plan->actors[k].guide.denoiser);
     }
     for (int i = 0; i < n; i++) {
         if (!c->run) pretend(c, c->group[i], sigma);
-        member *m = &c->members[c->group[i]];
+        tsr__member *m = &c->members[c->group[i]];
         TSR_TRY(tsr_solver_supply(m->solver, m->denoised, c->requests[i].uncond, err));
         m->waiting = 0;
     }
@@ -467,7 +433,7 @@ done:
 /* Solvers between sigmas of their own reach the canvas sigma on the straight line to what they predict. */
 static void reach(tsr__canvas *c, float sigma) {
     for (int k = 0; k < c->plan->n_actors; k++) {
-        member *m = &c->members[k];
+        tsr__member *m = &c->members[k];
         if (m->active && is_under_way(c, k))
             tsr__blend_line(m->uncond, tsr_solver_latent(m->solver), tsr_solver_newest(m->solver),
                             tsr_solver_sigma(m->solver), sigma, NULL, c->count, c->plane);
@@ -484,7 +450,7 @@ static tsr_status join(tsr__canvas *c, int i, tsr_error *err) {
     if (n == 1) memcpy(c->x, c->parts[0].values, c->count * sizeof(float));
     else TSR_TRY(tsr__blend(c->x, c->parts, n, sigma, c->count, c->plane, err));
     for (int k = 0; k < c->plan->n_actors; k++) {
-        member *m = &c->members[k];
+        tsr__member *m = &c->members[k];
         if (!m->active) continue;
         if (!is_under_way(c, k)) memcpy(tsr_solver_latent(m->solver), c->x, c->count * sizeof(float));
         else if (n > 1)
@@ -533,9 +499,9 @@ tsr_status tsr__canvas_step(tsr__canvas *c, int i, tsr__work *work_out, tsr_erro
     memset(&c->counted, 0, sizeof c->counted);
     choose_members(c, i);
     for (int k = 0; k < c->plan->n_actors; k++) {
-        member *m = &c->members[k];
+        tsr__member *m = &c->members[k];
         if (!m->active) continue;
-        if (!m->solver || m->until != i) TSR_TRY(start(c, k, i, err));
+        if (!m->solver || m->until != i) TSR_TRY(tsr__canvas_start(c, k, i, err));
         m->until = i + 1;
         TSR_TRY(pump(c, k, i, err));
     }
@@ -544,10 +510,17 @@ tsr_status tsr__canvas_step(tsr__canvas *c, int i, tsr__work *work_out, tsr_erro
         for (int j = 0; j < n; j++) TSR_TRY(pump(c, c->group[j], i, err));
     }
     TSR_TRY(join(c, i, err));
+    c->steps_ended = i + 1;
     TSR_TRY(report(c, i, err));
     if (work_out) *work_out = c->counted;
 done:
     return status;
+}
+
+int64_t tsr__canvas_evaluations_of(const tsr__canvas *c, const tsr_denoiser *denoiser) {
+    for (int k = 0; k < c->plan->n_actors; k++)
+        if (c->plan->actors[k].guide.denoiser == denoiser) return c->by_model[k];
+    return 0;
 }
 
 void tsr__canvas_result(const tsr__canvas *c, float *out) {

@@ -174,6 +174,8 @@ static tsr_status list_steps(tsr_plan *plan, tsr_error *err) {
         step.shown.evaluations = work.evaluations;
         TSR_TRY(tsr__plan_add(plan, &step, err));
     }
+    for (int k = 0; k < plan->n_actors; k++)
+        plan->actors[k].network_evaluations = tsr__canvas_evaluations_of(dry, plan->actors[k].guide.denoiser);
     finish.shown.kind = TSR_PLAN_FINISH;
     finish.shown.region = finish.shown.step = -1;
     TSR_TRY(tsr__plan_add(plan, &finish, err));

@@ -22,6 +22,8 @@ typedef struct tsr__actor {
 
     tsr_mask *grown; /* restart: the Impact Pack's region mask */
 
+    int64_t network_evaluations; /* of this actor's network, in the whole plan */
+
     /* keep */
     float *claims;  /* [h, w] of the latent: how much of each pixel it would take; NULL for the base */
     float *weights; /* [h, w]: its share of each pixel when everybody takes part */

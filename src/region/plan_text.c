@@ -42,6 +42,36 @@ static void add(text *t, const char *format, ...) {
     t->used += (size_t)need;
 }
 
+int64_t tsr_plan_evaluations_of(const tsr_plan *plan, const tsr_denoiser *denoiser) {
+    int64_t sum = 0;
+    for (int k = 0; k < plan->n_actors; k++)
+        if (plan->options.history == TSR_HISTORY_KEEP && plan->actors[k].guide.denoiser == denoiser)
+            return plan->actors[k].network_evaluations;
+    for (int i = 0; i < plan->n_ops; i++) {
+        const tsr_plan_step *shown = &plan->ops[i].shown;
+        if (shown->region >= 0 && plan->actors[shown->region].guide.denoiser == denoiser) sum += shown->evaluations;
+    }
+    return sum;
+}
+
+/* Networks are numbered as they come; the base's is 1. */
+static int model_of(const tsr_plan *plan, int k) {
+    int number = 0;
+    for (int i = 0; i <= k; i++) {
+        int first = 0;
+        while (plan->actors[first].guide.denoiser != plan->actors[i].guide.denoiser) first++;
+        if (first == i) number++;
+        if (plan->actors[i].guide.denoiser == plan->actors[k].guide.denoiser) return number;
+    }
+    return number;
+}
+
+static int has_models(const tsr_plan *plan) {
+    for (int k = 1; k < plan->n_actors; k++)
+        if (plan->actors[k].guide.denoiser != plan->actors[0].guide.denoiser) return 1;
+    return 0;
+}
+
 /* How much of the latent an actor paints, in percent. */
 static double share_of(const tsr_plan *plan, int k) {
     const tsr__actor *actor = &plan->actors[k];
@@ -66,6 +96,7 @@ static void add_actors(text *t, const tsr_plan *plan) {
         const tsr__actor *a = &plan->actors[k];
         add(t, "  %-20s %-20s %-14s cfg %-5.3g paints %.1f %%", a->label, a->sampler, a->scheduler,
             (double)a->guide.cfg, share_of(plan, k));
+        if (has_models(plan)) add(t, ", model %d", model_of(plan, k));
         if (keep && !a->used) add(t, ", not evaluated");
         if (keep && k > 0 && a->used && (a->start > 0.0f || a->end < 1.0f))
             add(t, ", takes part in steps %d-%d", a->first + 1, a->last);
@@ -167,6 +198,19 @@ static void add_group(text *t, const tsr_plan *plan, int first, int n, int last)
     add(t, "\n");
 }
 
+/* What each network is asked, where there are several. */
+static void add_models(text *t, const tsr_plan *plan) {
+    int last = 0;
+    for (int k = 0; has_models(plan) && k < plan->n_actors; k++) {
+        int number = model_of(plan, k);
+        if (number <= last) continue;
+        last = number;
+        add(t, "%s model %d: %lld", number == 1 ? ";" : ",", number,
+            (long long)tsr_plan_evaluations_of(plan, plan->actors[k].guide.denoiser));
+    }
+    add(t, "\n");
+}
+
 tsr_status tsr_plan_text(char **out, const tsr_plan *plan, tsr_error *err) {
     tsr_status status = TSR_OK;
     text t = { 0 };
@@ -180,7 +224,8 @@ tsr_status tsr_plan_text(char **out, const tsr_plan *plan, tsr_error *err) {
         add_group(&t, plan, i, n, last);
         i = last + n;
     }
-    add(&t, "%lld network evaluation%s\n", (long long)plan->evaluations, plural(plan->evaluations));
+    add(&t, "%lld network evaluation%s", (long long)plan->evaluations, plural(plan->evaluations));
+    add_models(&t, plan);
     for (int i = 0; i < plan->n_warnings; i++) add(&t, "note: %s\n", plan->warnings[i]);
     if (t.failed) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory for the plan's text");
     *out = t.data;

@@ -133,6 +133,12 @@ done:
     return status;
 }
 
+int tsr__evaluate_calls_of(const tsr__evaluator *evaluator, const tsr_denoiser *denoiser) {
+    int n = 0;
+    for (int i = 0; i < evaluator->n_calls; i++) n += evaluator->calls[i].denoiser == denoiser;
+    return n;
+}
+
 /* Puts the known picture, with its noise, under the network's input where nothing is to be repainted. */
 static tsr_status mask_input(tsr__evaluator *evaluator, network_call *call, tsr_error *err) {
     tsr_status status = TSR_OK;

@@ -57,6 +57,9 @@ int tsr__guide_is_plain(const tsr_guide *guide);
 tsr_status tsr__evaluate_count(int *out, int64_t *pixels, int64_t whole, tsr__evaluator *evaluator,
                                tsr__request *requests, int n, tsr_error *err);
 
+/* How many of the calls that were counted last go to one network. */
+int tsr__evaluate_calls_of(const tsr__evaluator *evaluator, const tsr_denoiser *denoiser);
+
 /* Fills every request's denoised (and uncond). Tells run's hooks before each network call, adds to its evaluations.
  * Errors: NOT_FINITE, CANCELLED, and whatever the denoiser says. */
 tsr_status tsr__evaluate(tsr__evaluator *evaluator, tsr__request *requests, int n, tsr__run *run, tsr_error *err);
