@@ -69,11 +69,21 @@ int tsr__vae_factor(const tsr__vae *vae); /* 8 */
 /* About how many bytes of activations a whole decode of an h x w latent (or encode to it) holds at its peak. */
 size_t tsr__vae_decode_bytes(const tsr__vae *vae, int h, int w);
 /* latent [n, c, h, w] raw units -> rgb [n, 8h, 8w, 3] in 0..1 (clamped). tile_px 0 = whole, else ComfyUI's three-pass tiled decode
- * with 64 px overlap (a quarter of the tile when that is less); tile_px is a multiple of 64, BAD_ARGUMENT otherwise. */
+ * with 64 px overlap (a quarter of the tile when that is less). */
 tsr_status tsr__vae_decode(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w, int tile_px,
                            tsr_error *err);
 /* rgb [n, H, W, 3] in 0..1, H and W multiples of 8 -> latent [n, c, H/8, W/8]: the mode (mean) of the posterior, raw units. */
 tsr_status tsr__vae_encode(tsr__vae *vae, float *latent, const float *rgb, int n, int height, int width, int tile_px,
                            tsr_error *err);
+
+/* The same with an overlap of the caller's choice. Decoding cuts both to whole cells; encoding wants sides in steps of 16 pixels
+ * and overlaps in steps of 8. The overlap is less than half of a side. side_px 0: whole. */
+typedef struct tsr__vae_tiles {
+    int side_px, overlap_px;
+} tsr__vae_tiles;
+tsr_status tsr__vae_decode_tiles(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w,
+                                 tsr__vae_tiles tiles, tsr_error *err);
+tsr_status tsr__vae_encode_tiles(tsr__vae *vae, float *latent, const float *rgb, int n, int height, int width,
+                                 tsr__vae_tiles tiles, tsr_error *err);
 
 #endif /* TSR_MODEL_H */
