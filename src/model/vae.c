@@ -214,14 +214,26 @@ done:
 
 /* --- public calls ----------------------------------------------------------------------------------------------------- */
 
-static tsr_status check_call(const tsr__vae *vae, int n, int h, int w, int tile_px, tsr_error *err) {
+/* unit: halves of a tile, and what tiles share, are whole cells. */
+static tsr_status check_call(const tsr__vae *vae, int n, int h, int w, int unit, tsr__vae_tiles tiles, tsr_error *err) {
     if (n < 1 || h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
         return tsr__fail(err, TSR_BAD_ARGUMENT, "a latent batch of %d, %d x %d cells: 1 to %d cells a side", n, w, h,
                          MAX_SIDE);
-    int unit = 8 * vae->factor; /* halves and quarters of a tile are whole cells */
-    if (tile_px < 0 || tile_px % unit || tile_px > MAX_SIDE)
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "tiles of %d pixels: a multiple of %d, or 0 for none", tile_px, unit);
+    if (tiles.side_px == 0) return TSR_OK;
+    if (tiles.side_px < 2 * vae->factor || tiles.side_px % unit || tiles.side_px > MAX_SIDE)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "tiles of %d pixels: a multiple of %d, or 0 for none", tiles.side_px,
+                         unit);
+    if (tiles.overlap_px < 0 || tiles.overlap_px % (unit > 1 ? vae->factor : 1) ||
+        tiles.overlap_px >= tiles.side_px / 2)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "tiles of %d pixels that share %d: give less than half, in steps of %d",
+                         tiles.side_px, tiles.overlap_px, vae->factor);
     return TSR_OK;
+}
+
+/* 64 pixels for a VAE of factor 8, a quarter of the tile when that is less. */
+static tsr__vae_tiles usual_tiles(const tsr__vae *vae, int tile_px) {
+    tsr__vae_tiles tiles = { tile_px, tile_px / 4 < 8 * vae->factor ? tile_px / 4 : 8 * vae->factor };
+    return tiles;
 }
 
 static tsr_status check_finite(const float *values, size_t count, const char *what, tsr_error *err) {
@@ -233,13 +245,20 @@ static tsr_status check_finite(const float *values, size_t count, const char *wh
 
 tsr_status tsr__vae_decode(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w, int tile_px,
                            tsr_error *err) {
+    return tsr__vae_decode_tiles(vae, rgb, latent, n, h, w, usual_tiles(vae, tile_px), err);
+}
+
+tsr_status tsr__vae_decode_tiles(tsr__vae *vae, float *rgb, const float *latent, int n, int h, int w,
+                                 tsr__vae_tiles tiles, tsr_error *err) {
     tsr_status status = TSR_OK;
-    TSR_TRY(check_call(vae, n, h, w, tile_px, err));
+    TSR_TRY(check_call(vae, n, h, w, 1, tiles, err));
     size_t cells = (size_t)h * (size_t)w, in = cells * (size_t)vae->latent_channels;
     size_t out = cells * (size_t)vae->factor * (size_t)vae->factor * 3;
     for (int i = 0; i < n; i++) {
         float *values = rgb + (size_t)i * out;
-        if (tile_px) TSR_TRY(tsr__vae_decode_tiled(vae, values, latent + (size_t)i * in, h, w, tile_px, err));
+        if (tiles.side_px)
+            TSR_TRY(tsr__vae_decode_tiled(vae, values, latent + (size_t)i * in, h, w, tiles.side_px, tiles.overlap_px,
+                                          err));
         else TSR_TRY(tsr__vae_decode_values(vae, values, latent + (size_t)i * in, h, w, err));
         TSR_TRY(check_finite(values, out, "decoder", err));
         for (size_t v = 0; v < out; v++) {
@@ -253,16 +272,23 @@ done:
 
 tsr_status tsr__vae_encode(tsr__vae *vae, float *latent, const float *rgb, int n, int height, int width, int tile_px,
                            tsr_error *err) {
+    return tsr__vae_encode_tiles(vae, latent, rgb, n, height, width, usual_tiles(vae, tile_px), err);
+}
+
+tsr_status tsr__vae_encode_tiles(tsr__vae *vae, float *latent, const float *rgb, int n, int height, int width,
+                                 tsr__vae_tiles tiles, tsr_error *err) {
     tsr_status status = TSR_OK;
     int f = vae->factor;
     if (height < f || width < f || height % f || width % f)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "a picture of %d x %d pixels: sides must be multiples of %d", width, height, f);
-    TSR_TRY(check_call(vae, n, height / f, width / f, tile_px, err));
+    TSR_TRY(check_call(vae, n, height / f, width / f, 2 * f, tiles, err));
     size_t in = (size_t)height * (size_t)width * 3;
     size_t out = (size_t)(height / f) * (size_t)(width / f) * (size_t)vae->latent_channels;
     for (int i = 0; i < n; i++) {
         float *one = latent + (size_t)i * out;
-        if (tile_px) TSR_TRY(tsr__vae_encode_tiled(vae, one, rgb + (size_t)i * in, height, width, tile_px, err));
+        if (tiles.side_px)
+            TSR_TRY(tsr__vae_encode_tiled(vae, one, rgb + (size_t)i * in, height, width, tiles.side_px,
+                                          tiles.overlap_px, err));
         else TSR_TRY(tsr__vae_encode_values(vae, one, rgb + (size_t)i * in, height, width, err));
         TSR_TRY(check_finite(one, out, "encoder", err));
     }

@@ -49,8 +49,8 @@ tsr_status tsr__vae_encode_values(tsr__vae *vae, float *latent, const float *rgb
 
 /* The same by three passes of feathered tiles, averaged. */
 tsr_status tsr__vae_decode_tiled(tsr__vae *vae, float *values, const float *latent, int h, int w, int tile_px,
-                                 tsr_error *err);
+                                 int overlap_px, tsr_error *err);
 tsr_status tsr__vae_encode_tiled(tsr__vae *vae, float *latent, const float *rgb, int height, int width, int tile_px,
-                                 tsr_error *err);
+                                 int overlap_px, tsr_error *err);
 
 #endif /* TSR_VAE_PRIV_H */

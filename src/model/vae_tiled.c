@@ -138,19 +138,14 @@ done:
     return status;
 }
 
-/* 64 pixels for a VAE of factor 8, a quarter of the tile when that is less. */
-static int overlap_px(const tsr__vae *vae, int tile_px) {
-    return tile_px / 4 < 8 * vae->factor ? tile_px / 4 : 8 * vae->factor;
-}
-
 tsr_status tsr__vae_decode_tiled(tsr__vae *vae, float *values, const float *latent, int h, int w, int tile_px,
-                                 tsr_error *err) {
+                                 int overlap_px, tsr_error *err) {
     job j = { .vae = vae, .decode = 1, .in = latent, .h = h, .w = w, .channels = 3 };
-    return run_job(&j, values, tile_px / vae->factor, overlap_px(vae, tile_px) / vae->factor, err);
+    return run_job(&j, values, tile_px / vae->factor, overlap_px / vae->factor, err);
 }
 
 tsr_status tsr__vae_encode_tiled(tsr__vae *vae, float *latent, const float *rgb, int height, int width, int tile_px,
-                                 tsr_error *err) {
+                                 int overlap_px, tsr_error *err) {
     job j = { .vae = vae, .in = rgb, .h = height, .w = width, .channels = vae->latent_channels };
-    return run_job(&j, latent, tile_px, overlap_px(vae, tile_px), err);
+    return run_job(&j, latent, tile_px, overlap_px, err);
 }

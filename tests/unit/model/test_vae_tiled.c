@@ -201,14 +201,20 @@ static float *slow_tiled(network *n, int decode, const float *in, int h, int w, 
 
 /* --- tests -------------------------------------------------------------------------------------------------------------- */
 
-/* h, w in cells; tile in pixels */
-static void compare(network *n, int h, int w, int tile_px) {
-    int overlap = (tile_px / 4 < 8 * FACTOR ? tile_px / 4 : 8 * FACTOR) / FACTOR;
+/* h, w in cells; tile and overlap in pixels, overlap -1: the usual one */
+static void compare(network *n, int h, int w, int tile_px, int overlap_px) {
+    int overlap = (overlap_px >= 0 ? overlap_px : tile_px / 4 < 8 * FACTOR ? tile_px / 4 : 8 * FACTOR) / FACTOR;
+    tsr__vae_tiles tiles = { tile_px, overlap_px };
     size_t pixels = (size_t)(h * w * FACTOR * FACTOR * 3), cells = (size_t)(h * w * LATENT);
     float *latent = random_values(cells, 5, -2, 2), *rgb = random_values(pixels, 6, 0, 1);
     float *decoded = random_values(pixels, 1, 0, 0), *encoded = random_values(cells, 1, 0, 0);
-    OK(tsr__vae_decode(n->vae, decoded, latent, 1, h, w, tile_px, &err));
-    OK(tsr__vae_encode(n->vae, encoded, rgb, 1, h * FACTOR, w * FACTOR, tile_px, &err));
+    if (overlap_px < 0) {
+        OK(tsr__vae_decode(n->vae, decoded, latent, 1, h, w, tile_px, &err));
+        OK(tsr__vae_encode(n->vae, encoded, rgb, 1, h * FACTOR, w * FACTOR, tile_px, &err));
+    } else {
+        OK(tsr__vae_decode_tiles(n->vae, decoded, latent, 1, h, w, tiles, &err));
+        OK(tsr__vae_encode_tiles(n->vae, encoded, rgb, 1, h * FACTOR, w * FACTOR, tiles, &err));
+    }
     float *want = slow_tiled(n, 1, latent, h, w, tile_px / FACTOR, overlap, pixels);
     for (size_t i = 0; i < pixels; i++) assert_true(want[i] > 0.01f && want[i] < 0.99f); /* nothing was clamped */
     if (max_abs_diff(decoded, want, pixels) > 2e-5) fail_msg("decode %d x %d, tiles of %d", w, h, tile_px);
@@ -227,11 +233,14 @@ static void vae_tiled__equals_the_definition(void **state) {
     (void)state;
     network n;
     OK(open_network(&n, NULL, &err));
-    compare(&n, 40, 40, 64); /* tiles of 32 cells, overlap 8 */
-    compare(&n, 37, 51, 64); /* short last tiles */
-    compare(&n, 33, 25, 48); /* a last tile shorter than the ramp: no ramp on that side */
-    compare(&n, 12, 90, 32); /* one row of tiles */
-    compare(&n, 90, 7, 16);  /* overlap a quarter of the tile */
+    compare(&n, 40, 40, 64, -1); /* tiles of 32 cells, overlap 8 */
+    compare(&n, 37, 51, 64, -1); /* short last tiles */
+    compare(&n, 33, 25, 48, -1); /* a last tile shorter than the ramp: no ramp on that side */
+    compare(&n, 12, 90, 32, -1); /* one row of tiles */
+    compare(&n, 90, 7, 16, -1);  /* overlap a quarter of the tile */
+    compare(&n, 37, 51, 64, 0);  /* tiles side by side */
+    compare(&n, 37, 51, 64, 8);
+    compare(&n, 40, 29, 40, 12);
     close_network(&n);
 }
 
@@ -280,11 +289,16 @@ static void vae__refuses_bad_calls(void **state) {
     (void)state;
     network n;
     OK(open_network(&n, NULL, &err));
-    refuses(&n, 0, 2, 2, 24, "tiles of 24 pixels: a multiple of 16");
+    refuses(&n, 0, 2, 2, 2, "tiles of 2 pixels");
     refuses(&n, 0, 2, 2, -16, "tiles of -16 pixels");
     refuses(&n, 0, 0, 2, 0, "2 x 0 cells");
     refuses(&n, 1, 3, 2, 0, "2 x 3 pixels: sides must be multiples of 2");
-    refuses(&n, 1, 2, 2, 40, "tiles of 40 pixels");
+    refuses(&n, 1, 2, 2, 42, "tiles of 42 pixels: a multiple of 4");
+    tsr_error reason = TSR_ERROR_INIT;
+    tsr__vae_tiles half = { 32, 16 };
+    float values[64] = { 0 };
+    assert_int_equal(tsr__vae_encode_tiles(n.vae, values, values, 1, 2, 2, half, &reason), TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(reason.message, "share 16"));
     close_network(&n);
 }
 
