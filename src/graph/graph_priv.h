@@ -234,6 +234,11 @@ tsr_status tsr__decode(tsr__value **out, tsr_graph *graph, const tsr__value *vae
 /* Cropped to multiples of 8, centred. */
 tsr_status tsr__encode(tsr_latent **out, tsr_graph *graph, const tsr__value *vae, const tsr__pictures *pictures,
                        int tile_px, tsr_error *err);
+/* The same in tiles of the caller's choice. */
+tsr_status tsr__decode_tiles(tsr__value **out, tsr_graph *graph, const tsr__value *vae, const tsr_latent *latent,
+                             tsr__vae_tiles tiles, tsr_error *err);
+tsr_status tsr__encode_tiles(tsr_latent **out, tsr_graph *graph, const tsr__value *vae, const tsr__pictures *pictures,
+                             tsr__vae_tiles tiles, tsr_error *err);
 /* Resized as ComfyUI's common_upscale does; center: cropped to the target's proportions first. */
 tsr_status tsr__scale(tsr__value **out, const tsr__pictures *pictures, int width, int height, const char *method,
                       int center, tsr_error *err);
