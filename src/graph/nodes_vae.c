@@ -5,8 +5,6 @@
 
 #include "graph/graph_priv.h"
 
-enum { OVERLAP = 64 };
-
 static const tsr__input decode_inputs[] = {
     TSR__LINK("samples", LATENT, "The latents."),
     TSR__LINK("vae", VAE, "The model's VAE."),
@@ -18,22 +16,18 @@ static tsr_status run_decode(tsr__call *call, tsr_error *err) {
                        0, err);
 }
 
-/* The tiled VAE shares 64 pixels (a quarter of small tiles). */
-static tsr_status tile_of(int *out, tsr__call *call, tsr_error *err) {
-    int tile = tsr__arg_int(call->in, "tile_size"), overlap = tsr__arg_int(call->in, "overlap");
-    *out = tile / 64 * 64;
-    if (tile % 64) return tsr__fail(err, TSR_UNSUPPORTED, "tile_size: %d is not a multiple of 64", tile);
-    if (tile < 4 * overlap) overlap = tile / 4;
-    if (overlap != OVERLAP && overlap != tile / 4)
-        return tsr__fail(err, TSR_UNSUPPORTED, "overlap: %d pixels; tiles share %d", overlap, OVERLAP);
-    return TSR_OK;
+/* Decoding shares at most a quarter of a tile; encoding what it is told. */
+static tsr__vae_tiles tiles_of(tsr__call *call, int decode) {
+    tsr__vae_tiles tiles = { tsr__arg_int(call->in, "tile_size"), tsr__arg_int(call->in, "overlap") };
+    if (decode && tiles.side_px < 4 * tiles.overlap_px) tiles.overlap_px = tiles.side_px / 4;
+    return tiles;
 }
 
 static const tsr__input decode_tiled_inputs[] = {
     TSR__LINK("samples", LATENT, "The latents."),
     TSR__LINK("vae", VAE, "The model's VAE."),
-    TSR__INT_STEP("tile_size", 512, 64, 4096, 32, "Side of a tile in pixels; a multiple of 64."),
-    TSR__INT_STEP("overlap", 64, 0, 4096, 32, "Pixels that tiles share; 64 is the one that works."),
+    TSR__INT_STEP("tile_size", 512, 64, 4096, 32, "Side of a tile in pixels."),
+    TSR__INT_STEP("overlap", 64, 0, 4096, 32, "Pixels that tiles share."),
     { "temporal_size", TSR__V_INT, TSR__IN_OPTIONAL, 64, 8, 4096, 4, NULL, NULL, NULL, "For video models; not read." },
     { "temporal_overlap", TSR__V_INT, TSR__IN_OPTIONAL, 8, 4, 4096, 4, NULL, NULL, NULL,
       "For video models; not read." },
@@ -41,16 +35,13 @@ static const tsr__input decode_tiled_inputs[] = {
 };
 
 static tsr_status run_decode_tiled(tsr__call *call, tsr_error *err) {
-    int tile = 0;
-    tsr_status status = tile_of(&tile, call, err);
-    if (status != TSR_OK) return status;
-    return tsr__decode(&call->results[0], call->graph, tsr__arg(call->in, "vae"), tsr__arg(call->in, "samples")->latent,
-                       tile, err);
+    return tsr__decode_tiles(&call->results[0], call->graph, tsr__arg(call->in, "vae"),
+                             tsr__arg(call->in, "samples")->latent, tiles_of(call, 1), err);
 }
 
-static tsr_status encode(tsr__call *call, const tsr__pictures *pixels, int tile, tsr_error *err) {
+static tsr_status encode(tsr__call *call, const tsr__pictures *pixels, tsr_error *err) {
     tsr_latent *latent = NULL;
-    tsr_status status = tsr__encode(&latent, call->graph, tsr__arg(call->in, "vae"), pixels, tile, err);
+    tsr_status status = tsr__encode(&latent, call->graph, tsr__arg(call->in, "vae"), pixels, 0, err);
     return status == TSR_OK ? tsr__value_take_latent(&call->results[0], latent, err) : status;
 }
 
@@ -61,14 +52,14 @@ static const tsr__input encode_inputs[] = {
 };
 
 static tsr_status run_encode(tsr__call *call, tsr_error *err) {
-    return encode(call, &tsr__arg(call->in, "pixels")->pictures, 0, err);
+    return encode(call, &tsr__arg(call->in, "pixels")->pictures, err);
 }
 
 static const tsr__input encode_tiled_inputs[] = {
     TSR__LINK("pixels", IMAGE, "The pictures; cut to multiples of 8 in the middle."),
     TSR__LINK("vae", VAE, "The model's VAE."),
-    TSR__INT_STEP("tile_size", 512, 64, 4096, 64, "Side of a tile in pixels; a multiple of 64."),
-    TSR__INT_STEP("overlap", 64, 0, 4096, 32, "Pixels that tiles share; 64 is the one that works."),
+    TSR__INT_STEP("tile_size", 512, 64, 4096, 64, "Side of a tile in pixels."),
+    TSR__INT_STEP("overlap", 64, 0, 4096, 32, "Pixels that tiles share."),
     { "temporal_size", TSR__V_INT, TSR__IN_OPTIONAL, 64, 8, 4096, 4, NULL, NULL, NULL, "For video models; not read." },
     { "temporal_overlap", TSR__V_INT, TSR__IN_OPTIONAL, 8, 4, 4096, 4, NULL, NULL, NULL,
       "For video models; not read." },
@@ -76,9 +67,10 @@ static const tsr__input encode_tiled_inputs[] = {
 };
 
 static tsr_status run_encode_tiled(tsr__call *call, tsr_error *err) {
-    int tile = 0;
-    tsr_status status = tile_of(&tile, call, err);
-    return status == TSR_OK ? encode(call, &tsr__arg(call->in, "pixels")->pictures, tile, err) : status;
+    tsr_latent *latent = NULL;
+    tsr_status status = tsr__encode_tiles(&latent, call->graph, tsr__arg(call->in, "vae"),
+                                          &tsr__arg(call->in, "pixels")->pictures, tiles_of(call, 0), err);
+    return status == TSR_OK ? tsr__value_take_latent(&call->results[0], latent, err) : status;
 }
 
 /* --- for inpainting --------------------------------------------------------------------------------------------------------------- */
@@ -138,7 +130,7 @@ static tsr_status run_inpaint(tsr__call *call, tsr_error *err) {
     TSR_TRY(tsr_mask_grow(&grown, cut, w, h, tsr__arg_int(call->in, "grow_mask_by"), err));
     TSR_TRY(cut_pictures(&pixels, p, left, top, w, h, err));
     grey_out(&pixels->pictures, cut);
-    TSR_TRY(encode(call, &pixels->pictures, 0, err));
+    TSR_TRY(encode(call, &pixels->pictures, err));
     call->results[0]->latent->noise_mask = grown;
     grown = NULL;
 done:

@@ -13,15 +13,30 @@ tsr_status tsr__one_mask(const tsr_mask **out, const tsr__value *mask, const cha
 }
 
 /* --- VAE ---------------------------------------------------------------------------------------------------------------- */
-/* Whole pictures while memory allows, tiles otherwise. */
-static int choose_tile(const tsr_engine *engine, int h, int w, int tile_px) {
-    enum { FALLBACK = 512 };
-    if (tile_px > 0) return tile_px;
-    return tsr__vae_decode_bytes(engine->vae, h, w) > tsr__engine_memory(engine) ? FALLBACK : 0;
+/* Whole pictures while memory allows, tiles otherwise. side_px 0: the usual overlap is meant as well. */
+static tsr__vae_tiles choose_tiles(const tsr_engine *engine, int h, int w, int tile_px) {
+    enum { FALLBACK = 512, OVERLAP = 64 };
+    tsr__vae_tiles tiles = { tile_px, tile_px / 4 < OVERLAP ? tile_px / 4 : OVERLAP };
+    if (tile_px == 0 && tsr__vae_decode_bytes(engine->vae, h, w) > tsr__engine_memory(engine)) {
+        tiles.side_px = FALLBACK;
+        tiles.overlap_px = OVERLAP;
+    }
+    return tiles;
 }
 
 tsr_status tsr__decode(tsr__value **out, tsr_graph *graph, const tsr__value *vae, const tsr_latent *latent, int tile_px,
                        tsr_error *err) {
+    tsr_engine *engine = NULL;
+    *out = NULL;
+    tsr_status status = tsr__slot_engine(&engine, graph, vae->slot, err);
+    if (status == TSR_OK) status = tsr__engine_need_vae(engine, err);
+    if (status != TSR_OK) return status;
+    return tsr__decode_tiles(out, graph, vae, latent, choose_tiles(engine, latent->shape[2], latent->shape[3], tile_px),
+                             err);
+}
+
+tsr_status tsr__decode_tiles(tsr__value **out, tsr_graph *graph, const tsr__value *vae, const tsr_latent *latent,
+                             tsr__vae_tiles tiles, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_engine *engine = NULL;
     tsr__value *result = NULL;
@@ -34,12 +49,12 @@ tsr_status tsr__decode(tsr__value **out, tsr_graph *graph, const tsr__value *vae
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "the latent has %d channels, the VAE takes %d", c,
                  tsr__vae_latent_channels(engine->vae));
     TSR_TRY(tsr__value_pictures(&result, n, h * factor, w * factor, 3, err));
-    int tile = choose_tile(engine, h, w, tile_px);
     for (int i = 0; i < n; i++) {
         size_t from = (size_t)i * (size_t)c * (size_t)h * (size_t)w;
         size_t to = (size_t)i * (size_t)(h * factor) * (size_t)(w * factor) * 3;
         TSR_TRY(tsr__engine_check_cancel(engine, err));
-        TSR_TRY(tsr__vae_decode(engine->vae, result->pictures.values + to, latent->values + from, 1, h, w, tile, err));
+        TSR_TRY(tsr__vae_decode_tiles(engine->vae, result->pictures.values + to, latent->values + from, 1, h, w, tiles,
+                                      err));
     }
     *out = result;
     result = NULL;
@@ -50,6 +65,17 @@ done:
 
 tsr_status tsr__encode(tsr_latent **out, tsr_graph *graph, const tsr__value *vae, const tsr__pictures *p, int tile_px,
                        tsr_error *err) {
+    tsr_engine *engine = NULL;
+    *out = NULL;
+    tsr_status status = tsr__slot_engine(&engine, graph, vae->slot, err);
+    if (status == TSR_OK) status = tsr__engine_need_vae(engine, err);
+    if (status != TSR_OK) return status;
+    int factor = tsr__vae_factor(engine->vae);
+    return tsr__encode_tiles(out, graph, vae, p, choose_tiles(engine, p->h / factor, p->w / factor, tile_px), err);
+}
+
+tsr_status tsr__encode_tiles(tsr_latent **out, tsr_graph *graph, const tsr__value *vae, const tsr__pictures *p,
+                             tsr__vae_tiles tiles, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_engine *engine = NULL;
     tsr_latent *latent = NULL;
@@ -72,8 +98,8 @@ tsr_status tsr__encode(tsr_latent **out, tsr_graph *graph, const tsr__value *vae
                 memcpy(rgb + (y * row + x) * 3, p->values + from, 3 * sizeof *rgb);
             }
         TSR_TRY(tsr__engine_check_cancel(engine, err));
-        TSR_TRY(tsr__vae_encode(engine->vae, latent->values + (size_t)i * each, rgb, 1, h * factor, w * factor,
-                                choose_tile(engine, h, w, tile_px), err));
+        TSR_TRY(tsr__vae_encode_tiles(engine->vae, latent->values + (size_t)i * each, rgb, 1, h * factor, w * factor,
+                                      tiles, err));
     }
     *out = latent;
     latent = NULL;
