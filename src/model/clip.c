@@ -69,6 +69,7 @@ struct tsr__clip {
     tsr__norm final;
     float *projection; /* [width, pooled_width]; NULL: none */
     int pooled_width;
+    tsr__weight_log log;
 };
 
 static tsr_status load_layer(clip_layer *layer, const tsr__clip *clip, tsr__loader *loader, int number,
@@ -157,6 +158,7 @@ tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weigh
     TSR_ALLOC_ZERO(err, clip, 1);
     clip->nn = nn;
     TSR_TRY(tsr__loader_init(&loader, nn, weights, prefix, "an SD-layout checkpoint", err));
+    loader.log = &clip->log;
     TSR_TRY(load_clip(clip, &loader, config, heads_key, err));
     *out = clip;
     clip = NULL;
@@ -179,8 +181,13 @@ void tsr__clip_free(tsr__clip *clip) {
     free(clip->layers);
     free(clip->positions);
     free(clip->projection);
+    tsr__weight_log_clear(&clip->log);
     tsr__norm_clear(&clip->final);
     free(clip);
+}
+
+const tsr__weight_log *tsr__clip_weights(const tsr__clip *clip) {
+    return &clip->log;
 }
 
 int tsr__clip_width(const tsr__clip *clip) {

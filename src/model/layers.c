@@ -158,6 +158,25 @@ static tsr_status read_views(tsr__loader *loader, float *dst, const tsr__tensor_
     return read_source(&from, dst, total, err);
 }
 
+tsr_status tsr__load_log(tsr__loader *loader, const tsr__weight_entry *entry, int parts, const tsr__name *names,
+                         const int *rows, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__name *full = NULL;
+    const char **texts = NULL;
+    if (!loader->log) return TSR_OK;
+    TSR_ALLOC(err, full, parts);
+    TSR_ALLOC(err, texts, parts);
+    for (int i = 0; i < parts; i++) {
+        full[i] = full_name(loader, names[i].text);
+        texts[i] = full[i].text;
+    }
+    TSR_TRY(tsr__weight_log_add(loader->log, entry, parts, texts, rows, err));
+done:
+    free(full);
+    free(texts);
+    return status;
+}
+
 tsr_status tsr__load_vector(tsr__loader *loader, float **out, int count, const char *name, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__tensor_view *view = NULL;
@@ -189,6 +208,19 @@ static tsr_status linear_view(tsr__loader *loader, const tsr__tensor_view **out,
     return tsr__load_shaped(loader, out, weight.text, view && view->rank == 4 ? 4 : 2, shape, err);
 }
 
+/* torch's in_proj holds q, k and v, which adapters name one by one: NAME_q, NAME_k, NAME_v. */
+static tsr_status log_linear(tsr__loader *loader, const tsr__nn_weight *weight, int count, const tsr__name *names,
+                             const int *out_features, int in_features, tsr_error *err) {
+    tsr__weight_entry entry = { .weight = weight, .in_c = in_features, .stride = 1 };
+    const char *end = strrchr(names[0].text, '.');
+    if (count != 1 || !end || strcmp(end, ".in_proj") != 0)
+        return tsr__load_log(loader, &entry, count, names, out_features, err);
+    const int third = out_features[0] / 3, rows[3] = { third, third, third };
+    const tsr__name parts[3] = { tsr__name_of("%s_q", names[0].text), tsr__name_of("%s_k", names[0].text),
+                                 tsr__name_of("%s_v", names[0].text) };
+    return tsr__load_log(loader, &entry, 3, parts, rows, err);
+}
+
 tsr_status tsr__load_stacked(tsr__loader *loader, tsr__nn_weight **out, int count, const tsr__name *names,
                              const int *out_features, int in_features, tsr__bias bias, tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -213,6 +245,7 @@ tsr_status tsr__load_stacked(tsr__loader *loader, tsr__nn_weight **out, int coun
     }
     source from = { loader->weights, views, count, 0, 0 };
     TSR_TRY(tsr__nn_linear_weight(loader->nn, out, rows, in_features, read_source, &from, biases, err));
+    TSR_TRY(log_linear(loader, *out, count, names, out_features, in_features, err));
 done:
     free(biases);
     free(views);
@@ -238,6 +271,11 @@ tsr_status tsr__load_conv(tsr__loader *loader, tsr__nn_weight **out, int out_c, 
     source from = { loader->weights, &view, 1, 0, 0 };
     TSR_TRY(tsr__nn_conv_weight(loader->nn, out, out_c, in_c, k, stride, pad_before, pad_after, read_source, &from,
                                 bias, err));
+    tsr__weight_entry entry = {
+        .weight = *out, .in_c = in_c, .k = k, .stride = stride, .pad_before = pad_before, .pad_after = pad_after
+    };
+    tsr__name logged = tsr__name_of("%s", name);
+    TSR_TRY(tsr__load_log(loader, &entry, 1, &logged, &out_c, err));
 done:
     free(bias);
     return status;

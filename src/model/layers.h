@@ -4,6 +4,7 @@
 #ifndef TSR_LAYERS_H
 #define TSR_LAYERS_H
 
+#include "model/weight_log.h"
 #include "nn/nn.h"
 #include "weights/weights.h"
 
@@ -21,9 +22,10 @@ tsr__name tsr__name_of(const char *format, ...)
 typedef struct tsr__loader {
     tsr__nn *nn;
     const tsr__weights *weights;
-    char prefix[128];   /* without the last dot */
-    const char *layout; /* ends the line "missing tensor ...: not <layout>" */
-    int64_t parameters; /* scalars loaded so far */
+    char prefix[128];     /* without the last dot */
+    const char *layout;   /* ends the line "missing tensor ...: not <layout>" */
+    int64_t parameters;   /* scalars loaded so far */
+    tsr__weight_log *log; /* what was packed; NULL: nobody will ask */
 } tsr__loader;
 
 tsr_status tsr__loader_init(tsr__loader *loader, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
@@ -42,6 +44,9 @@ tsr_status tsr__load_need(const tsr__loader *loader, const tsr__tensor_view **ou
 /* The same with known sides. */
 tsr_status tsr__load_shaped(const tsr__loader *loader, const tsr__tensor_view **out, const char *name, int rank,
                             const int64_t *shape, tsr_error *err);
+/* Notes a packed weight in the loader's log; names without the prefix and without ".weight". */
+tsr_status tsr__load_log(tsr__loader *loader, const tsr__weight_entry *entry, int parts, const tsr__name *names,
+                         const int *rows, tsr_error *err);
 /* A float32 copy of a vector; release with free(). */
 tsr_status tsr__load_vector(tsr__loader *loader, float **out, int count, const char *name, tsr_error *err);
 

@@ -5,6 +5,7 @@
 #ifndef TSR_MODEL_H
 #define TSR_MODEL_H
 
+#include "model/weight_log.h"
 #include "nn/nn.h"
 #include "weights/weights.h"
 
@@ -19,8 +20,9 @@ tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weigh
                          const char *config, const char *heads_key, tsr_error *err);
 void tsr__clip_free(tsr__clip *clip);
 int tsr__clip_width(const tsr__clip *clip);
-int tsr__clip_pooled_width(const tsr__clip *clip); /* 0: it has no projection */
-int tsr__clip_pad(const tsr__clip *clip);          /* the token behind the end token: 49407, or OpenCLIP's 0 */
+const tsr__weight_log *tsr__clip_weights(const tsr__clip *clip); /* the encoder's */
+int tsr__clip_pooled_width(const tsr__clip *clip);               /* 0: it has no projection */
+int tsr__clip_pad(const tsr__clip *clip); /* the token behind the end token: 49407, or OpenCLIP's 0 */
 
 /* What of the hidden states is wanted. */
 typedef struct tsr__clip_want {
@@ -41,6 +43,7 @@ int tsr__unet_out_channels(const tsr__unet *unet);
 int tsr__unet_multiple(const tsr__unet *unet); /* latent sides that are multiples of this (8 for SD1.5) halve evenly */
 int tsr__unet_context_width(const tsr__unet *unet);
 int64_t tsr__unet_parameters(const tsr__unet *unet);
+const tsr__weight_log *tsr__unet_weights(const tsr__unet *unet); /* the network's */
 int tsr__unet_label_width(const tsr__unet *unet); /* of SDXL's second conditioning vector; 0: the network takes none */
 /* Text keys and values of every cross-attention, computed once a run. tokens rows of context_width floats. */
 typedef struct tsr__unet_context tsr__unet_context;

@@ -40,6 +40,7 @@ void tsr__unet_free(tsr__unet *unet) {
         tsr__nn_weight_free(unet->nn, block->up);
     }
     free(unet->blocks);
+    tsr__weight_log_clear(&unet->log);
     tsr__nn_weight *weights[] = { unet->conv_in,   unet->time_in,  unet->time_out,        unet->label_in,
                                   unet->label_out, unet->conv_out, unet->time_projections };
     for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) tsr__nn_weight_free(unet->nn, weights[w]);
@@ -65,6 +66,10 @@ int tsr__unet_multiple(const tsr__unet *unet) {
 
 int tsr__unet_label_width(const tsr__unet *unet) {
     return unet->label_width;
+}
+
+const tsr__weight_log *tsr__unet_weights(const tsr__unet *unet) {
+    return &unet->log;
 }
 
 int64_t tsr__unet_parameters(const tsr__unet *unet) {

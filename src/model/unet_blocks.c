@@ -230,6 +230,21 @@ static tsr_status feed_forward(tsr__nn *nn, tsr__tensor *x, const tsr__transform
     return TSR_OK;
 }
 
+/* Sample by sample where samples have adapters of their own: rows of two would otherwise share a part. */
+static tsr_status feed_samples(tsr__nn *nn, tsr__tensor *x, const tsr__transformer_layer *layer, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int n;
+    const tsr__nn_terms *const *terms = tsr__nn_terms_in_use(nn, &n);
+    if (!terms) return feed_forward(nn, x, layer, err);
+    for (int i = 0; i < x->n && status == TSR_OK; i++) {
+        tsr__tensor sample = rows_of(x, (size_t)i * (size_t)x->w, (size_t)x->w);
+        tsr__nn_terms_use(nn, terms + i, 1);
+        status = feed_forward(nn, &sample, layer, err);
+    }
+    tsr__nn_terms_use(nn, terms, n);
+    return status;
+}
+
 tsr_status tsr__transformer_run(tsr__nn *nn, tsr__tensor *out, tsr__tensor *x, const tsr__transformer *t,
                                 const tsr__tensor *text_kv, const tsr__shared_text *shared, tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -246,7 +261,7 @@ tsr_status tsr__transformer_run(tsr__nn *nn, tsr__tensor *out, tsr__tensor *x, c
         const tsr__transformer_layer *layer = &t->layers[i];
         TSR_TRY(attend_self(nn, &tokens, t, layer, err));
         TSR_TRY(attend_text(nn, &tokens, t, layer, &text_kv[layer->context_slot], shared, err));
-        TSR_TRY(feed_forward(nn, &tokens, layer, err));
+        TSR_TRY(feed_samples(nn, &tokens, layer, err));
     }
     tokens.h = h;
     tokens.w = w;

@@ -139,6 +139,7 @@ tsr_status tsr__unet_load(tsr__unet *unet, const tsr__weights *weights, const ch
     TSR_ALLOC_ZERO(err, at, 1);
     at->unet = unet;
     TSR_TRY(tsr__loader_init(&at->loader, unet->nn, weights, prefix, "an SD-layout checkpoint", err));
+    at->loader.log = &unet->log;
     TSR_TRY(tsr__config_int(&at->heads, config, "unet_heads", 0, err));
     TSR_TRY(load_ends(at, err));
     unet->inputs = count_blocks(&at->loader, "input_blocks", 1);

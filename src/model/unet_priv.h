@@ -32,6 +32,7 @@ struct tsr__unet {
     /* input blocks 1.., the middle's two, output blocks */
     tsr__unet_block *blocks;
     int inputs, outputs, count;
+    tsr__weight_log log;
 };
 
 /* Fills a zeroed UNet; on failure the caller frees it. */

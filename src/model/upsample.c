@@ -21,8 +21,8 @@
 /* Serves the rows of the [4c, c, 2, 2] weight, folding one row [c, 3, 3] of the file at a time. */
 typedef struct folding {
     const tsr__weights *weights;
-    const tsr__tensor_view *view; /* [c, c, 3, 3] */
-    size_t channels, row;         /* next row of 4c */
+    const tsr__tensor_view *view; /* [out, in, 3, 3] */
+    size_t out, in, row;          /* next row of 4 out */
     float *source, *folded;       /* [c, 9], [c, 4] */
     size_t used;                  /* scalars of `folded` already served */
 } folding;
@@ -34,7 +34,7 @@ static void fold(float *tap, const float *w, int step, int a) {
 }
 
 static tsr_status fold_row(folding *f, tsr_error *err) {
-    size_t c = f->channels, phase = f->row / c, from = f->row % c;
+    size_t c = f->in, phase = f->row / f->out, from = f->row % f->out;
     int a = (int)(phase / 2), b = (int)(phase % 2);
     tsr_status status = tsr__tensor_part_to_f32(f->view, from * c * 9, c * 9, f->source, err);
     if (status != TSR_OK) return status;
@@ -57,10 +57,10 @@ static tsr_status fold_row(folding *f, tsr_error *err) {
 
 static tsr_status read_folded(void *user, float *dst, size_t count, tsr_error *err) {
     folding *f = user;
-    size_t whole = 4 * f->channels;
+    size_t whole = 4 * f->in, rows = 4 * f->out;
     while (count) {
         if (f->used == whole) {
-            if (f->row == whole) return tsr__fail(err, TSR_BACKEND, "a weight was read beyond its end");
+            if (f->row == rows) return tsr__fail(err, TSR_BACKEND, "a weight was read beyond its end");
             tsr_status status = fold_row(f, err);
             if (status != TSR_OK) return status;
         }
@@ -70,8 +70,33 @@ static tsr_status read_folded(void *user, float *dst, size_t count, tsr_error *e
         dst += take;
         count -= take;
     }
-    if (f->row == whole) tsr__weights_release_pages(f->weights, f->view);
+    if (f->row == rows && f->weights) tsr__weights_release_pages(f->weights, f->view);
     return TSR_OK;
+}
+
+/* weights: where the view lies, or NULL; biases: [4 out] or NULL. */
+static tsr_status fold_weight(tsr__nn *nn, tsr__nn_weight **out, const tsr__weights *weights,
+                              const tsr__tensor_view *view, int out_c, int in_c, const float *biases, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    folding f = {
+        .weights = weights, .view = view, .out = (size_t)out_c, .in = (size_t)in_c, .used = 4 * (size_t)in_c
+    };
+    TSR_ALLOC(err, f.source, 9 * f.in);
+    TSR_ALLOC(err, f.folded, 4 * f.in);
+    TSR_TRY(tsr__nn_conv_weight(nn, out, 4 * out_c, in_c, 2, 1, 1, 1, read_folded, &f, biases, err));
+done:
+    free(f.source);
+    free(f.folded);
+    return status;
+}
+
+tsr_status tsr__upsample_weight(tsr__nn *nn, tsr__nn_weight **out, const float *weight, int out_c, int in_c,
+                                tsr_error *err) {
+    tsr__tensor_view view = { .name = "", .dtype = TSR_DTYPE_F32, .rank = 1, .data = weight };
+    view.count = (size_t)out_c * (size_t)in_c * 9;
+    view.shape[0] = (int64_t)view.count;
+    *out = NULL;
+    return fold_weight(nn, out, NULL, &view, out_c, in_c, NULL, err);
 }
 
 tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, const char *name,
@@ -79,20 +104,19 @@ tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int cha
     tsr_status status = TSR_OK;
     size_t c = (size_t)channels;
     const int64_t shape[4] = { channels, channels, 3, 3 };
-    folding f = { .weights = loader->weights, .channels = c, .used = 4 * c };
+    const tsr__tensor_view *view = NULL;
     float *bias = NULL, *biases = NULL;
     *out = NULL;
-    TSR_TRY(tsr__load_shaped(loader, &f.view, tsr__name_of("%s.weight", name).text, 4, shape, err));
+    TSR_TRY(tsr__load_shaped(loader, &view, tsr__name_of("%s.weight", name).text, 4, shape, err));
     TSR_TRY(tsr__load_vector(loader, &bias, channels, tsr__name_of("%s.bias", name).text, err));
-    loader->parameters += (int64_t)f.view->count;
-    TSR_ALLOC(err, f.source, 9 * c);
-    TSR_ALLOC(err, f.folded, 4 * c);
+    loader->parameters += (int64_t)view->count;
     TSR_ALLOC(err, biases, 4 * c);
     for (size_t i = 0; i < 4; i++) memcpy(biases + i * c, bias, c * sizeof *bias);
-    TSR_TRY(tsr__nn_conv_weight(loader->nn, out, 4 * channels, channels, 2, 1, 1, 1, read_folded, &f, biases, err));
+    TSR_TRY(fold_weight(loader->nn, out, loader->weights, view, channels, channels, biases, err));
+    tsr__weight_entry entry = { .weight = *out, .in_c = channels, .k = 3, .stride = 1, .upsample = 1 };
+    tsr__name logged = tsr__name_of("%s", name);
+    TSR_TRY(tsr__load_log(loader, &entry, 1, &logged, &channels, err));
 done:
-    free(f.source);
-    free(f.folded);
     free(bias);
     free(biases);
     return status;
@@ -162,11 +186,13 @@ done:
     return status;
 }
 
-static tsr_status run_zeros(tsr__nn *nn, tsr__tensor *out, int channels, const tsr__nn_weight *weight, tsr_error *err) {
+/* As many samples as the picture has, because what is added beside the weight is counted by sample. */
+static tsr_status run_zeros(tsr__nn *nn, tsr__tensor *out, int n, int channels, const tsr__nn_weight *weight,
+                            tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__tensor zeros = { 0 };
-    TSR_TRY(tsr__nn_tensor(nn, &zeros, 1, 1, 1, channels, err));
-    memset(zeros.data, 0, (size_t)channels * (zeros.dtype == TSR__BF16 ? 2 : 4));
+    TSR_TRY(tsr__nn_tensor(nn, &zeros, n, 1, 1, channels, err));
+    memset(zeros.data, 0, (size_t)n * (size_t)channels * (zeros.dtype == TSR__BF16 ? 2 : 4));
     TSR_TRY(tsr__nn_conv2d(nn, out, &zeros, weight, NULL, NULL, err));
 done:
     tsr__nn_release(nn, &zeros);
@@ -179,7 +205,7 @@ static tsr_status cut_edges(tsr__nn *nn, tsr__tensor *y, const tsr__tensor *x, i
     tsr_status status = TSR_OK;
     tsr__tensor bias = { 0 }, row = { 0 }, column = { 0 }, corner = { 0 };
     int h = x->h, w = x->w;
-    TSR_TRY(run_zeros(nn, &bias, x->c, weight, err));
+    TSR_TRY(run_zeros(nn, &bias, x->n, x->c, weight, err));
     if (odd_h) TSR_TRY(run_edge(nn, &row, x, h - 1, 0, weight, err));
     if (odd_w) TSR_TRY(run_edge(nn, &column, x, 0, w - 1, weight, err));
     if (odd_h && odd_w) TSR_TRY(run_edge(nn, &corner, x, h - 1, w - 1, weight, err));

@@ -84,6 +84,24 @@ tsr_status tsr__nn_conv_weight(tsr__nn *nn, tsr__nn_weight **out, int out_c, int
                                tsr_error *err);
 void tsr__nn_weight_free(tsr__nn *nn, tsr__nn_weight *weight); /* NULL is allowed */
 
+/* --- terms: what single samples of a batch add to a weight's result -------------------------------------------------- */
+/* y += up(down(x)), or y += down(x): an adapter beside the weight it changes, so that samples with different adapters
+ * share the weight in one batch. */
+typedef struct tsr__nn_terms tsr__nn_terms;
+tsr_status tsr__nn_terms_new(tsr__nn_terms **out, tsr__nn *nn, tsr_error *err);
+void tsr__nn_terms_free(tsr__nn_terms *terms); /* NULL is allowed */
+/* down takes the weight's input as the weight does (kernel, stride, padding); up is linear, or NULL; where down gives m
+ * times as many channels as up takes, up serves each of the m parts. A weight may get several. Takes down and up over,
+ * also when it fails. */
+tsr_status tsr__nn_terms_add(tsr__nn_terms *terms, const tsr__nn_weight *weight, tsr__nn_weight *down,
+                             tsr__nn_weight *up, tsr_error *err);
+size_t tsr__nn_terms_count(const tsr__nn_terms *terms);
+/* samples[i] (NULL: none) counts for sample i of everything tsr__nn_linear and tsr__nn_conv2d compute until the next call
+ * of this; n must then be the batch. Borrowed. n 0: an end of it. */
+void tsr__nn_terms_use(tsr__nn *nn, const tsr__nn_terms *const *samples, int n);
+/* What is in use, for code that computes some samples at a time; NULL and 0: nothing. */
+const tsr__nn_terms *const *tsr__nn_terms_in_use(const tsr__nn *nn, int *n);
+
 /* --- operations. Each makes *out (from the pool) unless said otherwise; inputs stay the caller's. -------------------- */
 typedef enum tsr__act { TSR__ACT_NONE, TSR__ACT_SILU, TSR__ACT_GELU /* erf */, TSR__ACT_QUICK_GELU } tsr__act;
 /* y = act(x W^T + b) (+ residual, after the activation; may be NULL). x [n, h, w, in]. */

@@ -37,11 +37,16 @@ tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
                  spec->out_c, spec->in_c, spec->k);
     TSR_TRY(check_residual("linear", residual, x->n, x->h, x->w, spec->out_c, x->dtype, err));
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, x->h, x->w, spec->out_c, err));
+    int terms = nn->terms && tsr__terms_concern(nn, w), late = terms && act != TSR__ACT_NONE;
     double start = tsr__profile_start(nn);
-    TSR_TRY(finish(nn, out, nn->backend->linear(nn, out, x, w, act, residual, err)));
+    TSR_TRY(
+        finish(nn, out, nn->backend->linear(nn, out, x, w, late ? TSR__ACT_NONE : act, late ? NULL : residual, err)));
     double rows = (double)tsr__tensor_rows(x);
     tsr__profile_stop(nn, start, "linear", 2 * rows * spec->in_c * spec->out_c, "%.0f x %d -> %d%s%s", rows, spec->in_c,
                       spec->out_c, act ? " act" : "", residual ? " res" : "");
+    if (terms) TSR_TRY(finish(nn, out, tsr__terms_apply(nn, out, x, w, err)));
+    if (late) nn->backend->activate(nn, out, act);
+    if (late && residual) nn->backend->add(nn, out, residual);
 done:
     return status;
 }
@@ -64,6 +69,7 @@ tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
     double work = 2.0 * (double)tsr__tensor_count(out) * spec->in_c * spec->k * spec->k;
     tsr__profile_stop(nn, start, "conv", work, "%dx%dx%dx%d -> %d, k%d s%d%s%s", x->n, x->h, x->w, x->c, spec->out_c,
                       spec->k, spec->stride, channel_add ? " add" : "", residual ? " res" : "");
+    if (nn->terms && tsr__terms_concern(nn, w)) TSR_TRY(finish(nn, out, tsr__terms_apply(nn, out, x, w, err)));
 done:
     return status;
 }

@@ -89,8 +89,16 @@ struct tsr__nn {
     void *state; /* the back end's own */
     tsr__pool pool;
     size_t weight_bytes;
-    tsr__profile *profile; /* NULL: not measuring */
+    tsr__profile *profile;             /* NULL: not measuring */
+    const tsr__nn_terms *const *terms; /* [terms_n], borrowed; NULL: none in use */
+    int terms_n;
 };
+
+/* nn_terms.c */
+/* Whether some sample adds to what w gives. */
+int tsr__terms_concern(const tsr__nn *nn, const tsr__nn_weight *w);
+/* y is the weight's own result of x, before its activation. */
+tsr_status tsr__terms_apply(tsr__nn *nn, tsr__tensor *y, const tsr__tensor *x, const tsr__nn_weight *w, tsr_error *err);
 
 static inline size_t tsr__type_size(int dtype) {
     return dtype == TSR__BF16 ? 2 : 4;

@@ -224,6 +224,13 @@ static void describe_shape(char *out, size_t size, const int64_t *shape, int ran
     if (rank == 0) out[0] = '\0';
 }
 
+static tsr_status refuse_shape(const tsr__lora *lora, const tsr__lora_layer *layer, const char *key, const char *shape,
+                               tsr_error *err) {
+    return tsr__fail(err, TSR_BAD_FORMAT, "%s: adapter layer \"%.*s\" does not fit \"%s\" [%s]: it is made for %s",
+                     tsr__weights_path(lora->weights), (int)layer->name_length, layer->name, key, shape,
+                     guess_family(lora));
+}
+
 tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
                          float *weight, int *changed, tsr_error *err) {
     int is_bias;
@@ -237,13 +244,30 @@ tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape,
                                 : tsr__lora_layer_add(layer, rows, columns, strength, weight, err);
     if (status == TSR_BAD_ARGUMENT) {
         describe_shape(shown, sizeof shown, shape, rank);
-        return tsr__fail(err, TSR_BAD_FORMAT, "%s: adapter layer \"%.*s\" does not fit \"%s\" [%s]: it is made for %s",
-                         tsr__weights_path(lora->weights), (int)layer->name_length, layer->name, key, shown,
-                         guess_family(lora));
+        return refuse_shape(lora, layer, key, shown, err);
     }
     if (status != TSR_OK) return status;
     layer->used = 1;
     if (changed) *changed = 1;
+    return TSR_OK;
+}
+
+tsr_status tsr__lora_find_factors(tsr__lora_factors *out, tsr__lora *lora, const char *key, size_t rows, size_t columns,
+                                  float strength, int *found, tsr_error *err) {
+    int is_bias;
+    char shown[128];
+    tsr__lora_layer *layer = find_layer(lora, key, &is_bias);
+    memset(out, 0, sizeof *out);
+    *found = 0;
+    if (!layer || is_bias) return TSR_OK;
+    tsr_status status = tsr__lora_layer_factors(out, layer, rows, columns, strength, err);
+    if (status == TSR_BAD_ARGUMENT) {
+        snprintf(shown, sizeof shown, "%zu, %zu", rows, columns);
+        return refuse_shape(lora, layer, key, shown, err);
+    }
+    if (status != TSR_OK) return status;
+    layer->used = 1;
+    *found = 1;
     return TSR_OK;
 }
 

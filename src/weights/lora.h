@@ -11,6 +11,7 @@
 #ifndef TSR_LORA_H
 #define TSR_LORA_H
 
+#include "weights/lora_layer.h"
 #include "weights/weights.h"
 
 typedef struct tsr__lora tsr__lora;
@@ -29,6 +30,10 @@ float tsr__lora_strength(const char *key, float model, float clip);
  * name; it counts as used then, also with strength 0. BAD_FORMAT when the shapes do not agree. */
 tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
                          float *weight, int *changed, tsr_error *err);
+
+/* The same difference as factors, of a weight [rows, columns]; *found 0: the adapter does not have that name. */
+tsr_status tsr__lora_find_factors(tsr__lora_factors *out, tsr__lora *lora, const char *key, size_t rows, size_t columns,
+                                  float strength, int *found, tsr_error *err);
 
 /* Layers of the adapter that some tsr__lora_add met, and those that none did. */
 size_t tsr__lora_used(const tsr__lora *lora);

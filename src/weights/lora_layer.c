@@ -8,6 +8,7 @@
 #include "weights/lora_layer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/memory.h"
 
@@ -282,6 +283,46 @@ tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t
     if (layer->parts[TSR__LORA_DIFF])
         return add_difference(layer->parts[TSR__LORA_DIFF], rows, columns, strength, weight, err);
     return add_lokr(layer, rows, columns, strength, weight, err);
+}
+
+void tsr__lora_factors_clear(tsr__lora_factors *factors) {
+    free(factors->up);
+    free(factors->down);
+    memset(factors, 0, sizeof *factors);
+}
+
+static tsr_status lora_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, float strength, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__tensor_view *down = layer->parts[TSR__LORA_DOWN];
+    product p = { 0 };
+    float scale;
+    TSR_TRY(read_product(&p, layer->parts[TSR__LORA_UP], down, layer->parts[TSR__LORA_MID], 0, out->rows, out->columns,
+                         err));
+    if (p.rows != out->rows || p.columns != out->columns) {
+        status = TSR_BAD_ARGUMENT;
+        goto done;
+    }
+    TSR_TRY(read_scale(&scale, layer, first_extent(down), err));
+    for (size_t i = 0; i < p.rows * p.rank; i++) p.left[i] *= strength * scale;
+    out->rank = p.rank;
+    out->up = p.left;
+    out->down = p.right;
+    p.left = p.right = NULL;
+done:
+    clear_product(&p);
+    return status;
+}
+
+tsr_status tsr__lora_layer_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, size_t rows, size_t columns,
+                                   float strength, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    *out = (tsr__lora_factors){ .rows = rows, .columns = columns };
+    if (layer->parts[TSR__LORA_UP]) return lora_factors(out, layer, strength, err);
+    TSR_ALLOC_ZERO(err, out->down, rows * columns);
+    status = tsr__lora_layer_add(layer, rows, columns, strength, out->down, err);
+done:
+    if (status != TSR_OK) tsr__lora_factors_clear(out);
+    return status;
 }
 
 tsr_status tsr__lora_layer_add_bias(const tsr__lora_layer *layer, size_t count, float strength, float *bias,

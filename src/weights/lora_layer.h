@@ -41,6 +41,15 @@ const char *tsr__lora_layer_fault(const tsr__lora_layer *layer);
 /* weight [rows, columns] += strength * difference. BAD_ARGUMENT without a message when the shapes do not agree. */
 tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
                                tsr_error *err);
+/* strength * difference as factors up [rows, rank] and down [rank, columns]; where the kind has no low rank, up is NULL and
+ * down is the difference [rows, columns]. Arrays are the caller's (free). */
+typedef struct tsr__lora_factors {
+    size_t rows, columns, rank;
+    float *up, *down;
+} tsr__lora_factors;
+void tsr__lora_factors_clear(tsr__lora_factors *factors);
+tsr_status tsr__lora_layer_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, size_t rows, size_t columns,
+                                   float strength, tsr_error *err);
 tsr_status tsr__lora_layer_add_bias(const tsr__lora_layer *layer, size_t count, float strength, float *bias,
                                     tsr_error *err);
 

@@ -62,6 +62,7 @@ static tsr_status merge(tsr__tensor_view **views_out, float **copies_out, const 
         if (!is_changed(files, n, views[i].name)) continue;
         TSR_TRY(merge_tensor(copies + used, &views[i], files, adapters, n, err));
         views[i].dtype = TSR_DTYPE_F32;
+        views[i].scale = 0.0f;
         views[i].data = copies + used;
         used += views[i].count;
     }

@@ -1,0 +1,14 @@
+/* model/net_terms.h - an adapter file as terms beside a network's weights: a region's LoRA that does not copy the model. */
+#ifndef TSR_NET_TERMS_H
+#define TSR_NET_TERMS_H
+
+#include "model/weight_log.h"
+#include "weights/lora.h"
+
+/* Adds the adapter's layers of that network to terms (of the network's context). Plain LoRA stays low rank; LoHa, LoKr and
+ * full differences become whole products, as costly as the layers they change. strength: for this network. UNSUPPORTED
+ * for adapters that change biases or norms, which have no product to stand beside. */
+tsr_status tsr__net_terms_add(tsr__nn_terms *terms, tsr__nn *nn, const tsr__weight_log *log, tsr__lora *lora,
+                              float strength, tsr_error *err);
+
+#endif /* TSR_NET_TERMS_H */
