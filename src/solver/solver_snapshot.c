@@ -10,137 +10,73 @@
 
 #include "core/check.h"
 #include "core/memory.h"
+#include "core/stream.h"
+#include "solver/snapshot.h"
 #include "solver_priv.h"
 
 enum { VERSION = 1, MAGIC_SIZE = 8, NAME_SIZE = 64, CHECKSUM_SIZE = 8 };
 static const char magic[MAGIC_SIZE] = "TSRSOLV";
 
-typedef struct stream {
-    unsigned char *out;      /* writing: NULL to measure */
-    const unsigned char *in; /* reading, else NULL */
-    size_t at, size;
-    int short_of_data;
-} stream;
-
-static void bytes(stream *io, void *data, size_t size) {
-    if (io->in && size > io->size - io->at) {
-        io->short_of_data = 1;
-        memset(data, 0, size);
-        return;
-    }
-    if (io->in) memcpy(data, io->in + io->at, size);
-    if (io->out) memcpy(io->out + io->at, data, size);
-    io->at += size;
+static void visit_options(tsr__stream *io, tsr_solver_options *options) {
+    tsr__stream_real32(io, &options->eta);
+    tsr__stream_real32(io, &options->s_noise);
+    tsr__stream_word64(io, &options->seed);
+    tsr__stream_real32(io, &options->sigma_min);
+    tsr__stream_real32(io, &options->sigma_max);
 }
 
-static void word64(stream *io, uint64_t *value) {
-    unsigned char b[8];
-    for (int i = 0; i < 8; i++) b[i] = (unsigned char)(*value >> (8 * i));
-    bytes(io, b, sizeof b);
-    if (!io->in) return;
-    *value = 0;
-    for (int i = 0; i < 8; i++) *value |= (uint64_t)b[i] << (8 * i);
-}
-
-static void word32(stream *io, uint32_t *value) {
-    unsigned char b[4] = { (unsigned char)*value, (unsigned char)(*value >> 8), (unsigned char)(*value >> 16),
-                           (unsigned char)(*value >> 24) };
-    bytes(io, b, sizeof b);
-    if (io->in) *value = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-/* Refuses what an int cannot hold by giving -1, which no field allows. */
-static void whole(stream *io, int *value) {
-    uint32_t word = (uint32_t)*value;
-    word32(io, &word);
-    if (io->in) *value = word > INT_MAX ? -1 : (int)word;
-}
-
-static void real32(stream *io, float *value) {
-    uint32_t word;
-    memcpy(&word, value, sizeof word);
-    word32(io, &word);
-    memcpy(value, &word, sizeof word);
-}
-
-static void real64(stream *io, double *value) {
-    uint64_t word;
-    memcpy(&word, value, sizeof word);
-    word64(io, &word);
-    memcpy(value, &word, sizeof word);
-}
-
-static void reals(stream *io, float *values, size_t count) {
-    for (size_t i = 0; i < count; i++) real32(io, &values[i]);
-}
-
-static void visit_options(stream *io, tsr_solver_options *options) {
-    real32(io, &options->eta);
-    real32(io, &options->s_noise);
-    word64(io, &options->seed);
-    real32(io, &options->sigma_min);
-    real32(io, &options->sigma_max);
-}
-
-static void visit_generator(stream *io, tsr_rng *rng) {
-    for (int i = 0; i < 624; i++) word32(io, &rng->state[i]);
-    word32(io, (uint32_t *)&rng->left);
-    word32(io, (uint32_t *)&rng->next);
-    word32(io, (uint32_t *)&rng->has_cached);
-    real64(io, &rng->cached_normal);
+static void visit_generator(tsr__stream *io, tsr_rng *rng) {
+    for (int i = 0; i < 624; i++) tsr__stream_word32(io, &rng->state[i]);
+    tsr__stream_word32(io, (uint32_t *)&rng->left);
+    tsr__stream_word32(io, (uint32_t *)&rng->next);
+    tsr__stream_word32(io, (uint32_t *)&rng->has_cached);
+    tsr__stream_real64(io, &rng->cached_normal);
 }
 
 /* Everything after sizes and sigmas. */
-static void visit_state(stream *io, tsr_solver *s) {
+static void visit_state(tsr__stream *io, tsr_solver *s) {
     int phase = (int)s->phase, part = (int)s->part;
-    whole(io, &phase);
-    whole(io, &s->step);
-    whole(io, &s->n_steps);
-    whole(io, &s->stage);
-    whole(io, &s->asks_middle);
-    whole(io, &s->has_x0);
-    real32(io, &s->query_sigma);
-    real32(io, &s->latent_sigma);
-    for (int i = 0; i < TSR__MAX_SCALARS; i++) real64(io, &s->scalars[i]);
-    word64(io, &s->draws);
+    tsr__stream_whole(io, &phase);
+    tsr__stream_whole(io, &s->step);
+    tsr__stream_whole(io, &s->n_steps);
+    tsr__stream_whole(io, &s->stage);
+    tsr__stream_whole(io, &s->asks_middle);
+    tsr__stream_whole(io, &s->has_x0);
+    tsr__stream_real32(io, &s->query_sigma);
+    tsr__stream_real32(io, &s->latent_sigma);
+    for (int i = 0; i < TSR__MAX_SCALARS; i++) tsr__stream_real64(io, &s->scalars[i]);
+    tsr__stream_word64(io, &s->draws);
     visit_generator(io, &s->rng);
-    whole(io, &part);
-    real32(io, &s->part_amount);
-    word64(io, &s->part_key);
+    tsr__stream_whole(io, &part);
+    tsr__stream_real32(io, &s->part_amount);
+    tsr__stream_word64(io, &s->part_key);
     s->phase = phase < 0 ? TSR__PHASE_NEW : (tsr__phase)phase;
     s->part = part < 0 ? TSR__NOISE_NONE : (tsr__noise_source)part;
     float *fixed[TSR__FIXED_ARRAYS] = { s->latent, s->middle, s->answer, s->uncond, s->x0, s->draw };
-    for (int i = 0; i < TSR__FIXED_ARRAYS; i++) reals(io, fixed[i], s->count);
-    for (int i = 0; i < s->kind->history; i++) reals(io, s->history[i], s->count);
-}
-
-/* FNV-1a. */
-static uint64_t checksum(const unsigned char *data, size_t size) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < size; i++) hash = (hash ^ data[i]) * 0x100000001b3u;
-    return hash;
+    for (int i = 0; i < TSR__FIXED_ARRAYS; i++) tsr__stream_reals(io, fixed[i], s->count);
+    for (int i = 0; i < s->kind->history; i++) tsr__stream_reals(io, s->history[i], s->count);
 }
 
 /* Writing leaves every field as it is. */
-static void visit_all(stream *io, tsr_solver *s) {
+static void visit_all(tsr__stream *io, tsr_solver *s) {
     char head[MAGIC_SIZE], name[NAME_SIZE] = { 0 };
     uint32_t version = VERSION;
     uint64_t count = s->count;
     memcpy(head, magic, sizeof head);
     strncpy(name, s->kind->name, NAME_SIZE - 1);
-    bytes(io, head, sizeof head);
-    word32(io, &version);
-    bytes(io, name, sizeof name);
+    tsr__stream_bytes(io, head, sizeof head);
+    tsr__stream_word32(io, &version);
+    tsr__stream_bytes(io, name, sizeof name);
     visit_options(io, &s->options);
-    word64(io, &count);
-    whole(io, &s->n_sigmas);
-    reals(io, s->sigmas, (size_t)s->n_sigmas);
+    tsr__stream_word64(io, &count);
+    tsr__stream_whole(io, &s->n_sigmas);
+    tsr__stream_reals(io, s->sigmas, (size_t)s->n_sigmas);
     visit_state(io, s);
 }
 
 tsr_status tsr_solver_save(const tsr_solver *solver, void **out, size_t *size_out, tsr_error *err) {
     tsr_status status = TSR_OK;
-    stream io = { 0 };
+    tsr__stream io = { 0 };
     unsigned char *data = NULL;
     *out = NULL;
     *size_out = 0;
@@ -150,10 +86,10 @@ tsr_status tsr_solver_save(const tsr_solver *solver, void **out, size_t *size_ou
         TSR_FAIL(err, TSR_UNSUPPORTED, "solver: one with its own noise function cannot be saved");
     visit_all(&io, (tsr_solver *)solver);
     TSR_ALLOC(err, data, io.at + CHECKSUM_SIZE);
-    io = (stream){ .out = data };
+    io = (tsr__stream){ .out = data };
     visit_all(&io, (tsr_solver *)solver);
-    uint64_t sum = checksum(data, io.at);
-    word64(&io, &sum);
+    uint64_t sum = tsr__stream_checksum(data, io.at);
+    tsr__stream_word64(&io, &sum);
     *out = data;
     *size_out = io.at;
 done:
@@ -166,43 +102,43 @@ static tsr_status damaged(tsr_error *err, const char *what) {
 }
 
 /* Magic, checksum, version, name and options; leaves a solver without arrays. */
-static tsr_status read_head(stream *io, tsr_solver **out, tsr_error *err) {
+static tsr_status read_head(tsr__stream *io, tsr_solver **out, tsr_error *err) {
     tsr_status status = TSR_OK;
     char head[MAGIC_SIZE], name[NAME_SIZE];
     uint32_t version = 0;
     uint64_t sum = 0;
     tsr_solver_options options = TSR_SOLVER_OPTIONS_INIT;
-    bytes(io, head, sizeof head);
+    tsr__stream_bytes(io, head, sizeof head);
     if (io->short_of_data || memcmp(head, magic, sizeof head) != 0) TSR_TRY(damaged(err, "wrong first bytes"));
-    word32(io, &version);
+    tsr__stream_word32(io, &version);
     if (version != VERSION)
         TSR_FAIL(err, TSR_UNSUPPORTED, "solver snapshot: version %u, this library reads %d", version, VERSION);
-    bytes(io, name, sizeof name);
+    tsr__stream_bytes(io, name, sizeof name);
     if (io->short_of_data || !memchr(name, 0, sizeof name)) TSR_TRY(damaged(err, "no sampler name"));
     visit_options(io, &options);
     if (io->short_of_data || io->size - io->at < CHECKSUM_SIZE) TSR_TRY(damaged(err, "truncated"));
-    stream tail = { .in = io->in, .at = io->size - CHECKSUM_SIZE, .size = io->size };
-    word64(&tail, &sum);
+    tsr__stream tail = { .in = io->in, .at = io->size - CHECKSUM_SIZE, .size = io->size };
+    tsr__stream_word64(&tail, &sum);
     io->size -= CHECKSUM_SIZE;
-    if (sum != checksum(io->in, io->size)) TSR_TRY(damaged(err, "wrong checksum"));
+    if (sum != tsr__stream_checksum(io->in, io->size)) TSR_TRY(damaged(err, "wrong checksum"));
     TSR_TRY(tsr_solver_new(out, name, &options, err));
 done:
     return status;
 }
 
 /* Sizes are believed only when exactly their bytes are there. */
-static tsr_status read_sizes(stream *io, tsr_solver *s, tsr_error *err) {
+static tsr_status read_sizes(tsr__stream *io, tsr_solver *s, tsr_error *err) {
     tsr_status status = TSR_OK;
     uint64_t count = 0;
     int n_sigmas = 0;
-    word64(io, &count);
-    whole(io, &n_sigmas);
+    tsr__stream_word64(io, &count);
+    tsr__stream_whole(io, &n_sigmas);
     size_t left = io->size - io->at, arrays = (size_t)TSR__FIXED_ARRAYS + (size_t)s->kind->history;
     if (io->short_of_data || n_sigmas < 2 || (size_t)n_sigmas > left / sizeof(float) || !count ||
         count > left / sizeof(float) / arrays)
         TSR_TRY(damaged(err, "sizes do not fit its length"));
     TSR_TRY(tsr__solver_set_size(s, (size_t)count, n_sigmas, err));
-    reals(io, s->sigmas, (size_t)n_sigmas);
+    tsr__stream_reals(io, s->sigmas, (size_t)n_sigmas);
     TSR_TRY(tsr__solver_check_sigmas(s->kind, s->sigmas, n_sigmas, err));
 done:
     return status;
@@ -239,7 +175,7 @@ static tsr_status check_state(const tsr_solver *s, int planned_steps, tsr_error 
 tsr_status tsr_solver_restore(tsr_solver **out, const void *data, size_t size, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_solver *s = NULL;
-    stream io = { .in = data, .size = size };
+    tsr__stream io = { .in = data, .size = size };
     *out = NULL;
     if (!data) TSR_FAIL(err, TSR_BAD_ARGUMENT, "solver snapshot: data must not be NULL");
     TSR_TRY(read_head(&io, &s, err));
@@ -254,4 +190,12 @@ tsr_status tsr_solver_restore(tsr_solver **out, const void *data, size_t size, t
 done:
     tsr_solver_free(s);
     return status;
+}
+
+int tsr__solver_same_run(const tsr_solver *a, const tsr_solver *b) {
+    const tsr_solver_options *x = &a->options, *y = &b->options;
+    return a->kind == b->kind && a->count == b->count && a->n_sigmas == b->n_sigmas &&
+           memcmp(a->sigmas, b->sigmas, (size_t)a->n_sigmas * sizeof *a->sigmas) == 0 && x->eta == y->eta &&
+           x->s_noise == y->s_noise && x->seed == y->seed && x->sigma_min == y->sigma_min &&
+           x->sigma_max == y->sigma_max && !x->noise && !y->noise;
 }
