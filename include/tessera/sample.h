@@ -57,14 +57,24 @@ typedef struct tsr_progress {
     int shape[4];    /* of x0: n, c, h, w */
 } tsr_progress;
 
-/* progress may be NULL. A value other than 0 stops the run with TSR_CANCELLED before the next network call. */
+/* progress may be NULL. A value other than 0 stops the run with TSR_CANCELLED before the next network call.
+ *
+ * save may be NULL. It gets the state of the run (docs/resume.md): when the run is stopped by TSR_CANCELLED, and after
+ * steps as the next two say. The bytes are valid during the call; a failure stops the run with it. A run with equal
+ * arguments and that `state` goes on from there, and its result is the same bits as without the stop. Errors for `state`:
+ * BAD_FORMAT (damaged), UNSUPPORTED (another version), BAD_ARGUMENT (of another run). */
 typedef struct tsr_run_hooks {
     size_t struct_size;
     void *user;
     int (*progress)(void *user, const tsr_progress *progress);
+    tsr_status (*save)(void *user, const void *state, size_t size, tsr_error *err);
+    int save_steps;      /* save after so many steps; 0: not for that reason */
+    double save_seconds; /* save at the first step that ends so long after the last time; 0: not for that reason */
+    const void *state;   /* NULL: from the start */
+    size_t state_size;
 } tsr_run_hooks;
 #define TSR_RUN_HOOKS_INIT                                                                                             \
-    { sizeof(tsr_run_hooks), 0, 0 }
+    { sizeof(tsr_run_hooks), 0, 0, 0, 0, 0.0, 0, 0 }
 
 /* One run along given sigmas. */
 typedef struct tsr_sample_options {

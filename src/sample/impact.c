@@ -118,25 +118,48 @@ static tsr_status run_pass(tsr_latent **out, const tsr_latent *latent, const tsr
     return tsr__sample(out, latent, call->guide, &options, run, err);
 }
 
-tsr_status tsr__impact_run(tsr_latent **out, const tsr_latent *latent, const tsr__impact_call *call, tsr__run *run,
-                           tsr_error *err) {
+/* The first pass, and what the second starts from. */
+static tsr_status run_first(tsr_latent **out, const tsr_latent *latent, const tsr__impact_call *call,
+                            const tsr__impact_passes *passes, tsr__run *run, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__impact_passes passes = { 0 };
     tsr_latent *first = NULL, *mixed = NULL;
-    tsr_phase phase = run->phase;
-    *out = NULL;
-    TSR_TRY(tsr__impact_passes_init(&passes, call, err));
-    if (passes.runs[0]) TSR_TRY(run_pass(&first, latent, call, &passes.pass[0], call->noise, run, err));
+    if (passes->runs[0]) TSR_TRY(run_pass(&first, latent, call, &passes->pass[0], call->noise, run, err));
     else TSR_TRY(tsr_latent_copy(&first, latent, err));
-    if (passes.recovers) {
+    if (passes->recovers) {
         TSR_TRY(tsr_latent_copy(&mixed, latent, err));
         TSR_TRY(tsr_latent_composite(mixed, first, 0, 0, latent->noise_mask, err));
         tsr_latent_free(first);
         first = mixed;
         mixed = NULL;
     }
+    *out = first;
+    first = NULL;
+done:
+    tsr_latent_free(first);
+    tsr_latent_free(mixed);
+    return status;
+}
+
+tsr_status tsr__impact_run(tsr_latent **out, const tsr_latent *latent, const tsr__impact_call *call, tsr__run *run,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__impact_passes passes = { 0 };
+    tsr_latent *first = NULL;
+    tsr_phase phase = run->phase;
+    *out = NULL;
+    TSR_TRY(tsr__impact_passes_init(&passes, call, err));
+    if (run->from.solver && !passes.runs[run->from.pass])
+        TSR_FAIL(err, TSR_BAD_FORMAT, "state: names a pass that this call has not; it is damaged");
+    if (run->from.solver && run->from.pass == 1) {
+        TSR_TRY(tsr_latent_copy(&first, latent, err));
+        memcpy(first->values, run->from.first, tsr_latent_count(first) * sizeof *first->values);
+    } else {
+        TSR_TRY(run_first(&first, latent, call, &passes, run, err));
+    }
     if (passes.runs[1]) {
         run->phase = TSR_PHASE_RECOVERY;
+        run->call.pass = 1;
+        run->call.first = first->values;
         TSR_TRY(run_pass(out, first, call, &passes.pass[1], NULL, run, err));
     } else {
         *out = first;
@@ -144,8 +167,8 @@ tsr_status tsr__impact_run(tsr_latent **out, const tsr_latent *latent, const tsr
     }
 done:
     run->phase = phase;
+    memset(&run->call, 0, sizeof run->call);
     tsr_latent_free(first);
-    tsr_latent_free(mixed);
     tsr__impact_passes_clear(&passes);
     return status;
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "sample/run_state.h"
+#include "solver/snapshot.h"
 #include "tessera/noise.h"
 
 void tsr__scale_latent(float *out, const float *values, size_t count, float scale) {
@@ -151,6 +153,7 @@ static tsr_status drive(sampling *s, const tsr_guide *guide, const tsr_sample_op
                         tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_solver_event event;
+    if (tsr_solver_pending(s->solver).x) TSR_TRY(answer(s, guide, run, err)); /* was saved while it waited */
     while ((event = tsr_solver_next(s->solver, err)) != TSR_SOLVER_DONE) {
         if (event == TSR_SOLVER_FAILED)
             TSR_FAIL(err, err->status != TSR_OK ? err->status : TSR_WRONG_STATE, "%s stopped", o->sampler);
@@ -162,8 +165,32 @@ static tsr_status drive(sampling *s, const tsr_guide *guide, const tsr_sample_op
         set_step(run, ended > 0 ? ended - 1 : 0);
         TSR_TRY(tsr__run_set_x0(run, tsr_solver_x0(s->solver), err));
         TSR_TRY(tsr__run_notify(run, TSR_PROGRESS_STEP, ended < o->n_sigmas ? o->sigmas[ended] : 0.0f, err));
+        if (tsr__run_is_due(run, run->step + 1)) TSR_TRY(tsr__run_save(run, run->step + 1, err));
     }
 done:
+    return status;
+}
+
+/* The solver of a saved call takes the place of the fresh one. */
+static tsr_status take_over(sampling *s, tsr__run *run, tsr_error *err) {
+    tsr_solver *saved = run->from.solver;
+    if (!saved) return TSR_OK;
+    if (!tsr__solver_same_run(saved, s->solver))
+        return tsr__fail(err, TSR_BAD_FORMAT, "state: its sampler is not that of the call it names; it is damaged");
+    tsr_solver_free(s->solver);
+    s->solver = saved;
+    run->from.solver = NULL;
+    return TSR_OK;
+}
+
+static tsr_status solve(sampling *s, const tsr_guide *guide, const tsr_sample_options *o, tsr__run *run,
+                        tsr_error *err) {
+    tsr_status status = take_over(s, run, err);
+    if (status != TSR_OK) return status;
+    run->call.solver = s->solver;
+    status = drive(s, guide, o, run, err);
+    if (status == TSR_CANCELLED) status = tsr__run_save_stopped(run, err);
+    run->call.solver = NULL;
     return status;
 }
 
@@ -176,7 +203,7 @@ tsr_status tsr__sample(tsr_latent **out, const tsr_latent *latent, const tsr_gui
     TSR_TRY(tsr_latent_copy(&result, latent, err));
     if (options->n_sigmas >= 1) {
         TSR_TRY(begin(&s, latent, guide, options, err));
-        if (s.solver) TSR_TRY(drive(&s, guide, options, run, err));
+        if (s.solver) TSR_TRY(solve(&s, guide, options, run, err));
         const float *x0 = s.solver ? tsr_solver_x0(s.solver) : NULL;
         const float *x = options->want_x0 && x0 ? x0 : s.solver ? tsr_solver_latent(s.solver) : s.x;
         for (size_t i = 0; i < s.count; i++) result->values[i] = x[i] / guide->denoiser->latent_scale;
@@ -227,11 +254,86 @@ static tsr_status check_sigmas(const float *sigmas, int n, tsr_error *err) {
     return TSR_OK;
 }
 
+/* What a state of tsr_sample is a state of. */
+static void identify(tsr__state_id *id, const tsr_latent *latent, const tsr_guide *guide, const tsr_sample_options *o) {
+    tsr__sha256 sha;
+    memset(id, 0, sizeof *id);
+    id->kind = TSR__STATE_SAMPLE;
+    memcpy(id->shape, latent->shape, sizeof id->shape);
+    tsr__sha256_init(&sha);
+    TSR__MARK(&sha, o->seed);
+    TSR__MARK(&sha, o->add_noise);
+    TSR__MARK(&sha, o->want_x0);
+    TSR__MARK(&sha, o->brownian_min);
+    TSR__MARK(&sha, o->brownian_max);
+    TSR__MARK(&sha, o->n_sigmas);
+    if (o->n_sigmas) tsr__sha256_add(&sha, o->sigmas, (size_t)o->n_sigmas * sizeof *o->sigmas);
+    tsr__mark_text(&sha, o->sampler);
+    tsr__mark_guide(&sha, guide);
+    tsr__state_add_part(id, "sampler, schedule, seed or cfg", &sha);
+    tsr__sha256_init(&sha);
+    tsr__mark_latent(&sha, latent);
+    tsr__mark_values(&sha, o->noise, tsr_latent_count(latent));
+    tsr__state_add_part(id, "start", &sha);
+}
+
+/* A run of tsr_sample, for its states. */
+typedef struct lone {
+    tsr__run run;
+    tsr__state_id id;
+} lone;
+
+static void visit_lone(void *user, tsr__stream *io) {
+    tsr__block *solver = user;
+    tsr__stream_block(io, &solver->data, &solver->size);
+}
+
+static tsr_status give_lone(void *owner, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const lone *l = owner;
+    void *solver = NULL, *state = NULL;
+    size_t solver_size = 0, size = 0;
+    TSR_TRY(tsr_solver_save(l->run.call.solver, &solver, &solver_size, err));
+    tsr__block block = { solver, solver_size };
+    TSR_TRY(tsr__state_make(&state, &size, &l->id, l->run.evaluations_done, visit_lone, &block, err));
+    TSR_TRY(l->run.hooks->save(l->run.hooks->user, state, size, err));
+done:
+    tsr_free(solver);
+    free(state);
+    return status;
+}
+
+static tsr_status load_lone(lone *l, const void *state, size_t size, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__stream io;
+    tsr__block solver = { 0 };
+    TSR_TRY(tsr__state_open(&io, &l->id, state, size, &l->run.evaluations_done, err));
+    visit_lone(&solver, &io);
+    TSR_TRY(tsr__state_close(&io, err));
+    TSR_TRY(tsr_solver_restore(&l->run.from.solver, solver.data, solver.size, err));
+    l->run.saved_step = tsr_solver_step(l->run.from.solver);
+done:
+    return status;
+}
+
+/* Makes states of the run, and goes on from one when the hooks give it. */
+static tsr_status set_saving(lone *l, const tsr_latent *latent, const tsr_guide *guide, const tsr_sample_options *o,
+                             tsr_error *err) {
+    if (!o->hooks || (!o->hooks->save && !o->hooks->state)) return TSR_OK;
+    if (o->n_sigmas < 2 && o->hooks->state)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "state: this run has no steps to go on with");
+    identify(&l->id, latent, guide, o);
+    l->run.owner = l;
+    l->run.give = give_lone;
+    return o->hooks->state ? load_lone(l, o->hooks->state, o->hooks->state_size, err) : TSR_OK;
+}
+
 tsr_status tsr_sample(tsr_latent **out, const tsr_latent *latent, const tsr_guide *guide,
                       const tsr_sample_options *options, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
-    tsr__run run = { 0 };
+    lone l = { 0 };
+    tsr__run *run = &l.run;
     tsr_error own = TSR_ERROR_INIT;
     if (!err) err = &own; /* the status of a stopped solver is read from it */
     if (!out) return tsr__fail(err, TSR_BAD_ARGUMENT, "tsr_sample: out is NULL");
@@ -241,12 +343,13 @@ tsr_status tsr_sample(tsr_latent **out, const tsr_latent *latent, const tsr_guid
     o = *options;
     if (!o.sampler) o.sampler = "euler";
     TSR_TRY(check_sigmas(o.sigmas, o.n_sigmas, err));
-    tsr__run_init(&run, o.hooks, latent->shape, guide->denoiser->latent_scale);
-    run.region = 0;
-    run.steps = o.n_sigmas > 1 ? o.n_sigmas - 1 : 0;
-    if (o.hooks) TSR_TRY(tsr__sample_count(&run.evaluations_total, guide, o.sampler, o.sigmas, o.n_sigmas, err));
-    TSR_TRY(tsr__sample(out, latent, guide, &o, &run, err));
+    tsr__run_init(run, o.hooks, latent->shape, guide->denoiser->latent_scale);
+    run->region = 0;
+    run->steps = o.n_sigmas > 1 ? o.n_sigmas - 1 : 0;
+    if (o.hooks) TSR_TRY(tsr__sample_count(&run->evaluations_total, guide, o.sampler, o.sigmas, o.n_sigmas, err));
+    TSR_TRY(set_saving(&l, latent, guide, &o, err));
+    TSR_TRY(tsr__sample(out, latent, guide, &o, run, err));
 done:
-    tsr__run_clear(&run);
+    tsr__run_clear(run);
     return status;
 }
