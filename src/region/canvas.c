@@ -28,6 +28,7 @@ static tsr_status make(tsr__canvas **out, const tsr_plan *plan, const int shape[
     TSR_ALLOC_ZERO(err, c->group, n);
     TSR_ALLOC_ZERO(err, c->shared, n);
     TSR_ALLOC_ZERO(err, c->inputs, n);
+    TSR_ALLOC_ZERO(err, c->by_model, n);
     TSR_ALLOC_ZERO(err, c->takes_part, n);
     TSR_ALLOC_ZERO(err, c->shares, n);
     TSR_ALLOC_ZERO(err, c->claims, n);
@@ -66,6 +67,7 @@ void tsr__canvas_free(tsr__canvas *c) {
     free(c->group);
     free(c->shared);
     free(c->inputs);
+    free(c->by_model);
     free(c->takes_part);
     free(c->shares);
     free(c->claims);
@@ -415,6 +417,8 @@ static tsr_status evaluate(tsr__canvas *c, int step, int n, float sigma, tsr_err
         TSR_TRY(tsr__evaluate_count(&calls, &pixels, whole, &c->evaluator, c->requests, n, err));
         c->counted.evaluations += calls;
         c->counted.pixels += pixels;
+        for (int k = 0; k < c->plan->n_actors; k++)
+            c->by_model[k] += tsr__evaluate_calls_of(&c->evaluator, c->plan->actors[k].guide.denoiser);
     }
     for (int i = 0; i < n; i++) {
         if (!c->run) pretend(c, c->group[i], sigma);
@@ -511,6 +515,12 @@ tsr_status tsr__canvas_step(tsr__canvas *c, int i, tsr__work *work_out, tsr_erro
     if (work_out) *work_out = c->counted;
 done:
     return status;
+}
+
+int64_t tsr__canvas_evaluations_of(const tsr__canvas *c, const tsr_denoiser *denoiser) {
+    for (int k = 0; k < c->plan->n_actors; k++)
+        if (c->plan->actors[k].guide.denoiser == denoiser) return c->by_model[k];
+    return 0;
 }
 
 void tsr__canvas_result(const tsr__canvas *c, float *out) {

@@ -24,6 +24,9 @@ typedef struct tsr__work {
 /* All actors go from canvas sigma i to i + 1. work_out: NULL, or what a dry canvas counted. */
 tsr_status tsr__canvas_step(tsr__canvas *canvas, int i, tsr__work *work_out, tsr_error *err);
 
+/* Of the steps a dry canvas has taken: evaluations of one network. */
+int64_t tsr__canvas_evaluations_of(const tsr__canvas *canvas, const tsr_denoiser *denoiser);
+
 /* Canvas steps that have ended. */
 int tsr__canvas_steps_ended(const tsr__canvas *canvas);
 /* A canvas between two steps as bytes, and back on a fresh one of the same plan; *out is released with free(). What follows

@@ -41,6 +41,7 @@ struct tsr__canvas {
     int *group;      /* members in the evaluation in hand */
     int steps_ended; /* the canvas stands at this canvas sigma, unless a step is in hand */
     tsr__work counted;
+    int64_t *by_model; /* dry: evaluations of each actor's network, in all */
 };
 
 /* A fresh solver for actor k, that starts with canvas step i. */
