@@ -71,7 +71,9 @@ static size_t conds_bytes(const tsr__value *value) {
     size_t bytes = 0;
     for (int i = 0; i < value->n_conds; i++) {
         const tsr__text *text = value->conds[i].text;
-        bytes = add(bytes, sizeof *value->conds + (size_t)text->tokens * (size_t)text->width * sizeof *text->values);
+        bytes =
+            add(bytes, sizeof *value->conds +
+                           ((size_t)text->tokens * (size_t)text->width + (size_t)text->pooled_width) * sizeof(float));
         if (value->conds[i].mask) bytes = add(bytes, tsr__value_bytes(value->conds[i].mask));
     }
     return bytes;
