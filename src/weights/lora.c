@@ -192,7 +192,11 @@ static tsr__lora_layer *find_layer(const tsr__lora *lora, const char *key, int *
 }
 
 int tsr__lora_changes(const tsr__lora *lora, const char *key) {
+    char parts[3][TSR__LORA_NAME_SIZE];
     int is_bias;
+    if (tsr__lora_split(key, parts))
+        return tsr__lora_changes(lora, parts[0]) || tsr__lora_changes(lora, parts[1]) ||
+               tsr__lora_changes(lora, parts[2]);
     return find_layer(lora, key, &is_bias) != NULL;
 }
 
@@ -231,8 +235,8 @@ static tsr_status refuse_shape(const tsr__lora *lora, const tsr__lora_layer *lay
                      guess_family(lora));
 }
 
-tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
-                         float *weight, int *changed, tsr_error *err) {
+static tsr_status add_layer(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
+                            float *weight, int *changed, tsr_error *err) {
     int is_bias;
     char shown[128];
     if (changed) *changed = 0;
@@ -250,6 +254,24 @@ tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape,
     layer->used = 1;
     if (changed) *changed = 1;
     return TSR_OK;
+}
+
+tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
+                         float *weight, int *changed, tsr_error *err) {
+    char parts[3][TSR__LORA_NAME_SIZE];
+    tsr_status status = TSR_OK;
+    int any = 0;
+    if (rank != 2 || shape[0] % 3 || !tsr__lora_split(key, parts))
+        return add_layer(lora, key, shape, rank, strength, weight, changed, err);
+    const int64_t third[2] = { shape[0] / 3, shape[1] };
+    for (int i = 0; i < 3; i++) {
+        int one = 0;
+        TSR_TRY(add_layer(lora, parts[i], third, 2, strength, weight + i * third[0] * third[1], &one, err));
+        any |= one;
+    }
+    if (changed) *changed = any;
+done:
+    return status;
 }
 
 tsr_status tsr__lora_find_factors(tsr__lora_factors *out, tsr__lora *lora, const char *key, size_t rows, size_t columns,

@@ -1,6 +1,6 @@
 /* weights/lora.h - adapters (LoRA, LoHa, LoKr, plain differences) and what they add to a checkpoint's weights.
  *
- * Knows the key names of SD1 checkpoints (LDM) and of adapter files, in both of which one layer has several names; adds
+ * Knows the key names of SD1, SD2 and SDXL checkpoints and of adapter files, in both of which one layer has several names; adds
  * strength * delta to a float array and owns no model. Borrows the file's weights. Threads: one at a time for each
  * adapter (it counts what was used).
  *
@@ -21,8 +21,8 @@ typedef struct tsr__lora tsr__lora;
 tsr_status tsr__lora_open(tsr__lora **out, const tsr__weights *weights, tsr_error *err);
 void tsr__lora_free(tsr__lora *lora);
 
-/* Whether the adapter changes the checkpoint tensor of that (LDM) name, "model.diffusion_model...." or
- * "cond_stage_model.transformer....". */
+/* Whether the adapter changes the checkpoint tensor of that name, "model.diffusion_model....", "cond_stage_model...." or
+ * "conditioner....". */
 int tsr__lora_changes(const tsr__lora *lora, const char *key);
 /* clip for names of the text encoder, model for all others. */
 float tsr__lora_strength(const char *key, float model, float clip);

@@ -1,6 +1,6 @@
-/* weights/lora_keys.c - LDM names of SD1 to the names trainers use.
+/* weights/lora_keys.c - names of single-file checkpoints (SD1, SD2, SDXL) to the names trainers use.
  *
- * The UNet of SD1 is written down twice: LDM numbers its layers along input_blocks and output_blocks, diffusers by level
+ * The UNet is written down twice: LDM numbers its layers along input_blocks and output_blocks, diffusers by level
  * (down_blocks.LEVEL, up_blocks.LEVEL) and kind. With two residual blocks a level (three on the way up):
  *
  *   input_blocks.0.0                  conv_in
@@ -10,7 +10,8 @@
  *   output_blocks.(3 L + J).0 .1      up_blocks.L.resnets.J   .attentions.J          J = 0, 1, 2
  *   output_blocks.(3 L + 2).K.conv    up_blocks.L.upsamplers.0.conv                  K = 1, or 2 behind an attention
  *
- * kohya's files write either with all dots as underscores behind "lora_unet_"; others keep the dots. */
+ * kohya's files write either with all dots as underscores behind "lora_unet_"; others keep the dots. Text encoders carry
+ * Hugging Face's names there, also OpenCLIP's, whose q, k and v stand in one tensor of the checkpoint. */
 #include "weights/lora_keys.h"
 
 #include <stdarg.h>
@@ -19,7 +20,6 @@
 #include <string.h>
 
 static const char UNET[] = "model.diffusion_model.";
-static const char TEXT[] = "cond_stage_model.transformer.";
 
 /* Layers outside the numbered blocks, and those inside a residual block. */
 static const struct pair {
@@ -37,6 +37,30 @@ static const struct pair {
     { "out_layers.0", "norm2" },
     { "out_layers.3", "conv2" },
     { "skip_connection", "conv_shortcut" },
+};
+
+/* Text encoders: how a checkpoint's names begin, and how adapters call the encoder. */
+static const struct encoder {
+    const char *prefix;
+    int is_open; /* OpenCLIP's names */
+    const char *kohya, *kohya_other, *dotted;
+} ENCODERS[] = {
+    { "cond_stage_model.transformer.", 0, "lora_te_", "lora_te1_", "text_encoder." },
+    { "cond_stage_model.model.", 1, "lora_te_", "lora_te1_", "text_encoder." },
+    { "conditioner.embedders.0.transformer.", 0, "lora_te1_", "lora_te_", "text_encoder." },
+    { "conditioner.embedders.1.model.", 1, "lora_te2_", NULL, "text_encoder_2." },
+};
+
+/* Layers inside a block of OpenCLIP. */
+static const struct pair OPEN_CLIP[] = {
+    { "attn.in_proj_q", "self_attn.q_proj" },
+    { "attn.in_proj_k", "self_attn.k_proj" },
+    { "attn.in_proj_v", "self_attn.v_proj" },
+    { "attn.out_proj", "self_attn.out_proj" },
+    { "mlp.c_fc", "mlp.fc1" },
+    { "mlp.c_proj", "mlp.fc2" },
+    { "ln_1", "layer_norm1" },
+    { "ln_2", "layer_norm2" },
 };
 
 static const char *after(const char *text, const char *start) {
@@ -151,20 +175,45 @@ static void unet_names(tsr__lora_names *out, const char *layer) {
     add_name(out, 0, "unet.%s.processor.%s", other, attention + 1);
 }
 
-static void text_names(tsr__lora_names *out, const char *layer) {
-    add_name(out, 1, "lora_te_%s", layer);
-    add_name(out, 1, "lora_te1_%s", layer);
-    add_name(out, 0, "text_encoder.%s", layer);
+/* "transformer.resblocks.3.mlp.c_fc" to "text_model.encoder.layers.3.mlp.fc1"; 0 when adapters do not name it. */
+static int open_clip_name(char *out, size_t size, const char *layer) {
+    int number;
+    const char *rest = after(layer, "transformer.resblocks.");
+    if (rest) rest = read_index(rest, &number);
+    for (size_t i = 0; rest && i < sizeof OPEN_CLIP / sizeof *OPEN_CLIP; i++) {
+        if (strcmp(rest, OPEN_CLIP[i].ldm) != 0) continue;
+        (void)snprintf(out, size, "text_model.encoder.layers.%d.%s", number, OPEN_CLIP[i].diffusers);
+        return 1;
+    }
+    return 0;
+}
+
+static void text_names(tsr__lora_names *out, const struct encoder *encoder, const char *layer) {
+    char renamed[TSR__LORA_NAME_SIZE];
+    if (encoder->is_open) {
+        if (!open_clip_name(renamed, sizeof renamed, layer)) return;
+        layer = renamed;
+    }
+    add_name(out, 1, "%s%s", encoder->kohya, layer);
+    if (encoder->kohya_other) add_name(out, 1, "%s%s", encoder->kohya_other, layer);
+    add_name(out, 0, "%s%s", encoder->dotted, layer);
+}
+
+static const struct encoder *encoder_of(const char *key) {
+    for (size_t i = 0; i < sizeof ENCODERS / sizeof *ENCODERS; i++)
+        if (after(key, ENCODERS[i].prefix)) return &ENCODERS[i];
+    return NULL;
 }
 
 int tsr__lora_is_text(const char *key) {
-    return after(key, "cond_stage_model.") != NULL;
+    return encoder_of(key) != NULL;
 }
 
 void tsr__lora_names_of(tsr__lora_names *out, const char *key) {
     char layer[TSR__LORA_NAME_SIZE];
+    const struct encoder *encoder = encoder_of(key);
     out->count = out->is_bias = 0;
-    const char *unet = after(key, UNET), *text = after(key, TEXT), *rest = unet ? unet : text;
+    const char *unet = after(key, UNET), *rest = encoder ? after(key, encoder->prefix) : unet;
     if (!rest || strlen(rest) >= sizeof layer) return;
     (void)snprintf(layer, sizeof layer, "%s", rest);
     char *dot = strrchr(layer, '.');
@@ -172,5 +221,15 @@ void tsr__lora_names_of(tsr__lora_names *out, const char *key) {
     out->is_bias = dot[1] == 'b';
     *dot = '\0';
     if (unet) unet_names(out, layer);
-    else text_names(out, layer);
+    else text_names(out, encoder, layer);
+}
+
+int tsr__lora_split(const char *key, char parts[3][TSR__LORA_NAME_SIZE]) {
+    static const char JOINED[] = ".attn.in_proj_weight";
+    const size_t length = strlen(key), end = strlen(JOINED);
+    if (length <= end || length + 8 >= TSR__LORA_NAME_SIZE || strcmp(key + length - end, JOINED) != 0) return 0;
+    for (int i = 0; i < 3; i++)
+        (void)snprintf(parts[i], TSR__LORA_NAME_SIZE, "%.*s.attn.in_proj_%c.weight", (int)(length - end), key,
+                       "qkv"[i]);
+    return 1;
 }

@@ -1,4 +1,4 @@
-/* weights/lora_keys.h - the names an SD1 layer has in adapter files. Pure text; knows no tensors. */
+/* weights/lora_keys.h - the names a checkpoint's layer has in adapter files. Pure text; knows no tensors. */
 #ifndef TSR_LORA_KEYS_H
 #define TSR_LORA_KEYS_H
 
@@ -14,7 +14,10 @@ typedef struct tsr__lora_names {
 
 /* All names of the layer whose weight or bias the checkpoint calls key; count 0 when adapters do not name it. */
 void tsr__lora_names_of(tsr__lora_names *out, const char *key);
-/* Whether key belongs to the text encoder. */
+/* OpenCLIP's attn.in_proj_weight holds q, k and v, a third of the rows each, which adapters name one by one: the three names
+ * that tsr__lora_names_of knows. 0 for every other key. */
+int tsr__lora_split(const char *key, char parts[3][TSR__LORA_NAME_SIZE]);
+/* Whether key belongs to a text encoder. */
 int tsr__lora_is_text(const char *key);
 
 #endif /* TSR_LORA_KEYS_H */

@@ -306,6 +306,53 @@ static void changes__knows_the_names_of_both_layouts(void **state) {
     }
 }
 
+/* SDXL's two text encoders and SD2's: OpenCLIP's layers go by Hugging Face's names in adapters. */
+static void changes__knows_the_text_encoders_of_other_families(void **state) {
+    static const struct {
+        const char *key, *name;
+    } families[] = {
+        { "conditioner.embedders.0.transformer.text_model.encoder.layers.3.mlp.fc1.weight",
+          "lora_te1_text_model_encoder_layers_3_mlp_fc1" },
+        { "conditioner.embedders.1.model.transformer.resblocks.30.mlp.c_proj.weight",
+          "lora_te2_text_model_encoder_layers_30_mlp_fc2" },
+        { "conditioner.embedders.1.model.transformer.resblocks.3.attn.out_proj.weight",
+          "text_encoder_2.text_model.encoder.layers.3.self_attn.out_proj" },
+        { "conditioner.embedders.1.model.transformer.resblocks.3.attn.in_proj_weight",
+          "lora_te2_text_model_encoder_layers_3_self_attn_k_proj" },
+        { "cond_stage_model.model.transformer.resblocks.9.mlp.c_fc.weight",
+          "lora_te_text_model_encoder_layers_9_mlp_fc1" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        char up[160], down[160];
+        (void)snprintf(up, sizeof up, "%s.lora_up.weight", families[i].name);
+        (void)snprintf(down, sizeof down, "%s.lora_down.weight", families[i].name);
+        begin();
+        (void)ADD(up, 2, 1);
+        (void)ADD(down, 1, 2);
+        tsr__weights *weights = finish();
+        tsr__lora *lora = NULL;
+        assert_int_equal(tsr__lora_open(&lora, weights, NULL), TSR_OK);
+        for (size_t k = 0; k < sizeof families / sizeof *families; k++)
+            if (tsr__lora_changes(lora, families[k].key) != (i == k))
+                fail_msg("%s and %s", families[i].name, families[k].key);
+        tsr__lora_free(lora);
+        tsr__weights_close(weights);
+        free(maker.bytes);
+    }
+}
+
+/* q, k and v stand in one tensor: the adapter of k changes the middle third of its rows. */
+static void add__reaches_the_parts_of_in_proj(void **state) {
+    double delta[3 * OUT * IN] = { 0 };
+    (void)state;
+    begin();
+    const float *up = ADD("lora_te2_text_model_encoder_layers_3_self_attn_k_proj.lora_up.weight", OUT, 1);
+    const float *down = ADD("lora_te2_text_model_encoder_layers_3_self_attn_k_proj.lora_down.weight", 1, IN);
+    for (int i = 0; i < OUT * IN; i++) delta[OUT * IN + i] = (double)up[i / IN] * down[i % IN];
+    EXPECT_DELTA("conditioner.embedders.1.model.transformer.resblocks.3.attn.in_proj_weight", 0.5f, delta, 3 * OUT, IN);
+}
+
 static void changes__knows_other_trainers_endings(void **state) {
     (void)state;
     static const char *const endings[][2] = {
@@ -495,6 +542,8 @@ int main(void) {
         cmocka_unit_test(add__lokr_is_a_kronecker_product),
         cmocka_unit_test(add__full_differences_of_weight_and_bias),
         cmocka_unit_test(changes__knows_the_names_of_both_layouts),
+        cmocka_unit_test(changes__knows_the_text_encoders_of_other_families),
+        cmocka_unit_test(add__reaches_the_parts_of_in_proj),
         cmocka_unit_test(changes__knows_other_trainers_endings),
         cmocka_unit_test(strength__is_the_text_encoders_or_the_models),
         cmocka_unit_test(open__refuses_what_it_cannot_merge),
