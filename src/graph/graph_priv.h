@@ -243,6 +243,8 @@ tsr_status tsr__encode_tiles(tsr_latent **out, tsr_graph *graph, const tsr__valu
 tsr_status tsr__scale(tsr__value **out, const tsr__pictures *pictures, int width, int height, const char *method,
                       int center, tsr_error *err);
 tsr_status tsr__to_image(tsr_image **out, const tsr__pictures *pictures, int index, tsr_error *err);
+/* A batch of masks as a latent's noise mask. */
+tsr_status tsr__noise_mask(tsr_mask **out, const tsr__value *mask, tsr_error *err);
 /* The only mask of a batch of one; else BAD_ARGUMENT. */
 tsr_status tsr__one_mask(const tsr_mask **out, const tsr__value *mask, const char *name, tsr_error *err);
 
