@@ -14,6 +14,7 @@ extern "C" {
 typedef struct tsr_mask {
     int width, height;
     float *values; /* [height, width] */
+    int count; /* 0 and 1: one mask. More: a batch, behind each other in values; only noise masks of latents may be one */
 } tsr_mask;
 
 TSR_API tsr_status tsr_mask_new(tsr_mask **out, int width, int height, float value, tsr_error *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graph/graph_priv.h"
+#include "picture/mask_priv.h"
 
 static const char *const latent_methods[] = { "nearest-exact", "bilinear", "area", "bicubic", "bislerp", NULL };
 static const char *const crops[] = { "disabled", "center", NULL };
@@ -178,10 +179,10 @@ static const tsr__input masked_inputs[] = {
 static tsr_status run_masked(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr_latent *source = latent_arg(call, "source");
-    const tsr_mask *mask = NULL;
+    tsr_mask *mask = NULL;
     tsr_latent *result = NULL, *sized = NULL;
     TSR_TRY(tsr_latent_copy(&result, latent_arg(call, "destination"), err));
-    if (tsr__arg(call->in, "mask")) TSR_TRY(tsr__one_mask(&mask, tsr__arg(call->in, "mask"), "mask", err));
+    if (tsr__arg(call->in, "mask")) TSR_TRY(tsr__noise_mask(&mask, tsr__arg(call->in, "mask"), err));
     if (tsr__arg_bool(call->in, "resize_source")) {
         TSR_TRY(resize(&sized, source, result->shape[3], result->shape[2], "bilinear", 0, err));
         source = sized;
@@ -191,6 +192,7 @@ static tsr_status run_masked(tsr__call *call, tsr_error *err) {
     status = give(call, result, err);
     result = NULL;
 done:
+    tsr_mask_free(mask);
     tsr_latent_free(result);
     tsr_latent_free(sized);
     return status;
@@ -206,12 +208,10 @@ static const tsr__input noise_mask_inputs[] = {
 static tsr_status run_noise_mask(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_latent *result = NULL;
-    const tsr_mask *mask = NULL;
-    TSR_TRY(tsr__one_mask(&mask, tsr__arg(call->in, "mask"), "mask", err));
     TSR_TRY(tsr_latent_copy(&result, latent_arg(call, "samples"), err));
     tsr_mask_free(result->noise_mask);
     result->noise_mask = NULL;
-    TSR_TRY(tsr_mask_copy(&result->noise_mask, mask, err));
+    TSR_TRY(tsr__noise_mask(&result->noise_mask, tsr__arg(call->in, "mask"), err));
     status = give(call, result, err);
     result = NULL;
 done:
@@ -227,6 +227,27 @@ static tsr_status batch_like(tsr_latent **out, const tsr_latent *like, int n, in
     if (like->noise_mask) TSR_TRY(tsr_mask_copy(&(*out)->noise_mask, like->noise_mask, err));
     if (indexed) TSR_ALLOC_ZERO(err, (*out)->batch_index, n);
 done:
+    return status;
+}
+
+/* A batch of noise masks for pictures first, first + 1, ... of the latent; a single one serves them all. */
+static tsr_status take_masks(tsr_latent *to, const tsr_latent *from, int first, int n, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_mask *taken = NULL;
+    if (!from->noise_mask || tsr__mask_count(from->noise_mask) == 1) return TSR_OK;
+    size_t each = (size_t)from->noise_mask->width * (size_t)from->noise_mask->height;
+    TSR_TRY(tsr_mask_new(&taken, from->noise_mask->width, from->noise_mask->height, 0.0f, err));
+    free(taken->values);
+    taken->values = NULL;
+    TSR_ALLOC(err, taken->values, each * (size_t)n);
+    taken->count = n;
+    for (int i = 0; i < n; i++)
+        memcpy(taken->values + (size_t)i * each, tsr__mask_item(from->noise_mask, first + i), each * sizeof(float));
+    tsr_mask_free(to->noise_mask);
+    to->noise_mask = taken;
+    taken = NULL;
+done:
+    tsr_mask_free(taken);
     return status;
 }
 
@@ -274,6 +295,7 @@ static tsr_status run_repeat(tsr__call *call, tsr_error *err) {
     tsr_latent *result = NULL;
     size_t count = tsr_latent_count(latent);
     TSR_TRY(batch_like(&result, latent, n * amount, latent->batch_index != NULL, err));
+    TSR_TRY(take_masks(result, latent, 0, n, err)); /* counted round: the whole batch again and again */
     for (int i = 0; i < n; i++) {
         if (index_at(latent, i) < low) low = index_at(latent, i);
         if (index_at(latent, i) > high) high = index_at(latent, i);
@@ -306,6 +328,7 @@ static tsr_status run_from_batch(tsr__call *call, tsr_error *err) {
     if (first > latent->shape[0] - 1) first = latent->shape[0] - 1;
     if (n > latent->shape[0] - first) n = latent->shape[0] - first;
     TSR_TRY(batch_like(&result, latent, n, 1, err));
+    TSR_TRY(take_masks(result, latent, first, n, err));
     memcpy(result->values, latent->values + (size_t)first * each, (size_t)n * each * sizeof(float));
     for (int i = 0; i < n; i++) result->batch_index[i] = index_at(latent, first + i);
     status = give(call, result, err);

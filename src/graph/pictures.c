@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "graph/graph_priv.h"
+#include "picture/mask_priv.h"
 
 tsr_status tsr__one_mask(const tsr_mask **out, const tsr__value *mask, const char *name, tsr_error *err) {
     *out = NULL;
@@ -10,6 +11,11 @@ tsr_status tsr__one_mask(const tsr_mask **out, const tsr__value *mask, const cha
         return tsr__fail(err, TSR_UNSUPPORTED, "%s: a batch of %d masks; one mask is wanted here", name, mask->masks.n);
     *out = mask->masks.items[0];
     return TSR_OK;
+}
+
+tsr_status tsr__noise_mask(tsr_mask **out, const tsr__value *mask, tsr_error *err) {
+    return mask->masks.n == 1 ? tsr_mask_copy(out, mask->masks.items[0], err)
+                              : tsr__mask_stack(out, mask->masks.items, mask->masks.n, err);
 }
 
 /* --- VAE ---------------------------------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "mask_priv.h"
 #include "resize_priv.h"
 
 tsr_status tsr_latent_new(tsr_latent **out, int n, int c, int h, int w, tsr_error *err) {
@@ -86,11 +87,11 @@ tsr_status tsr_latent_composite(tsr_latent *destination, const tsr_latent *sourc
                  from[1], to[1]);
     /* Far outside is outside: the bounds also keep the sums below from overflowing. */
     if (x >= to[3] || y >= to[2] || x <= -from[3] || y <= -from[2]) return TSR_OK;
-    if (mask) {
-        TSR_ALLOC(err, weight, (size_t)from[2] * (size_t)from[3]);
-        TSR_TRY(tsr__resize_bilinear(weight, from[2], from[3], mask->values, mask->height, mask->width, 0, err));
-    }
-    for (int n = 0; n < to[0]; n++)
+    if (mask) TSR_ALLOC(err, weight, (size_t)from[2] * (size_t)from[3]);
+    for (int n = 0; n < to[0]; n++) {
+        if (mask && (n == 0 || tsr__mask_count(mask) > 1))
+            TSR_TRY(tsr__resize_bilinear(weight, from[2], from[3], tsr__mask_item(mask, n), mask->height, mask->width,
+                                         0, err));
         for (int c = 0; c < to[1]; c++)
             mix_plane(destination->values + ((size_t)n * (size_t)to[1] + (size_t)c) * (size_t)to[2] * (size_t)to[3],
                       to[2], to[3],
@@ -98,6 +99,7 @@ tsr_status tsr_latent_composite(tsr_latent *destination, const tsr_latent *sourc
                       source->values +
                           ((size_t)(n % from[0]) * (size_t)from[1] + (size_t)c) * (size_t)from[2] * (size_t)from[3],
                       from[2], from[3], weight, x, y);
+    }
 done:
     free(weight);
     return status;

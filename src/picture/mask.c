@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "mask_priv.h"
 #include "resize_priv.h"
 
 static size_t count_of(const tsr_mask *mask) {
@@ -46,8 +47,43 @@ tsr_status tsr_mask_copy(tsr_mask **out, const tsr_mask *mask, tsr_error *err) {
     *out = NULL;
     if (!mask) TSR_FAIL(err, TSR_BAD_ARGUMENT, "no mask to copy");
     TSR_TRY(tsr_mask_new(out, mask->width, mask->height, 0.0f, err));
-    memcpy((*out)->values, mask->values, count_of(mask) * sizeof *mask->values);
+    if (tsr__mask_count(mask) > 1) {
+        free((*out)->values);
+        TSR_ALLOC(err, (*out)->values, count_of(mask) * (size_t)mask->count);
+        (*out)->count = mask->count;
+    }
+    memcpy((*out)->values, mask->values, count_of(mask) * (size_t)tsr__mask_count(mask) * sizeof *mask->values);
 done:
+    if (status != TSR_OK) {
+        tsr_mask_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+int tsr__mask_count(const tsr_mask *mask) {
+    return mask->count > 1 ? mask->count : 1;
+}
+
+const float *tsr__mask_item(const tsr_mask *mask, int index) {
+    return mask->values + (size_t)(index % tsr__mask_count(mask)) * count_of(mask);
+}
+
+tsr_status tsr__mask_stack(tsr_mask **out, tsr_mask *const *items, int n, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_mask *stack = NULL;
+    *out = NULL;
+    TSR_TRY(tsr_mask_new(&stack, items[0]->width, items[0]->height, 0.0f, err));
+    free(stack->values);
+    stack->values = NULL;
+    TSR_ALLOC(err, stack->values, count_of(stack) * (size_t)n);
+    stack->count = n;
+    for (int i = 0; i < n; i++)
+        memcpy(stack->values + (size_t)i * count_of(stack), items[i]->values, count_of(stack) * sizeof *stack->values);
+    *out = stack;
+    stack = NULL;
+done:
+    tsr_mask_free(stack);
     return status;
 }
 

@@ -139,10 +139,15 @@ int tsr__evaluate_calls_of(const tsr__evaluator *evaluator, const tsr_denoiser *
     return n;
 }
 
+/* The mask's value for value i of a latent. */
+static size_t mask_at(const tsr__evaluator *evaluator, size_t i) {
+    size_t plane = (size_t)evaluator->shape[2] * (size_t)evaluator->shape[3];
+    return i / (plane * (size_t)evaluator->shape[1]) * plane + i % plane;
+}
+
 /* Puts the known picture, with its noise, under the network's input where nothing is to be repainted. */
 static tsr_status mask_input(tsr__evaluator *evaluator, network_call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
-    size_t plane = (size_t)evaluator->shape[2] * (size_t)evaluator->shape[3];
     masked_x *m = NULL;
     for (int i = 0; i < evaluator->n_masked; i++) {
         m = &evaluator->masked[i];
@@ -158,7 +163,7 @@ static tsr_status mask_input(tsr__evaluator *evaluator, network_call *call, tsr_
     m->inpaint = call->inpaint;
     evaluator->n_masked++;
     for (size_t i = 0; i < evaluator->count; i++) {
-        float weight = call->inpaint->mask[i % plane];
+        float weight = call->inpaint->mask[mask_at(evaluator, i)];
         float known = call->inpaint->latent[i] + call->inpaint->noise[i] * call->sigma;
         m->values[i] = call->x[i] * weight + known * (1.0f - weight);
     }
@@ -276,7 +281,6 @@ static void combine(const tsr__evaluator *evaluator, int index) {
     int other = evaluator->sides[2 * index + 1];
     const float *negative = other < 0 ? NULL : evaluator->calls[other].out;
     const tsr__inpaint *inpaint = request->inpaint;
-    size_t plane = (size_t)evaluator->shape[2] * (size_t)evaluator->shape[3];
     if (positive->crop.width) {
         combine_crop(evaluator, request, positive, negative);
     } else {
@@ -286,7 +290,7 @@ static void combine(const tsr__evaluator *evaluator, int index) {
     }
     if (!inpaint) return;
     for (size_t i = 0; i < evaluator->count; i++) {
-        float weight = inpaint->mask[i % plane];
+        float weight = inpaint->mask[mask_at(evaluator, i)];
         request->denoised[i] = request->denoised[i] * weight + inpaint->latent[i] * (1.0f - weight);
     }
 }

@@ -10,7 +10,7 @@
 /* The noise-mask rule of one run: x * m + (latent + noise * sigma) * (1 - m) before the network, denoised * m +
  * latent * (1 - m) after it. All in model space. Borrowed. */
 typedef struct tsr__inpaint {
-    const float *mask;   /* [h, w], repeated over batch and channels */
+    const float *mask;   /* [n, h, w], repeated over channels */
     const float *latent; /* [n, c, h, w] */
     const float *noise;  /* [n, c, h, w] */
 } tsr__inpaint;

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "picture/mask_priv.h"
+#include "picture/resize_priv.h"
 #include "sample/run_state.h"
 #include "solver/snapshot.h"
 #include "tessera/noise.h"
@@ -52,14 +54,18 @@ tsr_status tsr__mask_rule_init(tsr__mask_rule *rule, const tsr_mask *noise_mask,
     size_t count = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
     int index = tsr_sampler_find(sampler);
     memset(rule, 0, sizeof *rule);
-    TSR_TRY(tsr_mask_resize(&rule->mask, noise_mask, shape[3], shape[2], err));
+    size_t plane = (size_t)shape[2] * (size_t)shape[3];
+    TSR_ALLOC(err, rule->mask, (size_t)shape[0] * plane);
+    for (int i = 0; i < shape[0]; i++)
+        TSR_TRY(tsr__resize_bilinear(rule->mask + (size_t)i * plane, shape[2], shape[3], tsr__mask_item(noise_mask, i),
+                                     noise_mask->height, noise_mask->width, 0, err));
     if (index >= 0 && (tsr_sampler_flags(index) & TSR_SAMPLER_RANDOM_INPAINT)) {
         tsr_rng rng;
         TSR_ALLOC(err, rule->random, count);
         tsr_rng_seed(&rng, seed + 1);
         tsr_rng_randn(&rng, rule->random, count);
     }
-    rule->inpaint.mask = rule->mask->values;
+    rule->inpaint.mask = rule->mask;
     rule->inpaint.latent = latent;
     rule->inpaint.noise = rule->random ? rule->random : noise;
 done:
@@ -67,7 +73,7 @@ done:
 }
 
 void tsr__mask_rule_clear(tsr__mask_rule *rule) {
-    tsr_mask_free(rule->mask);
+    free(rule->mask);
     free(rule->random);
     memset(rule, 0, sizeof *rule);
 }

@@ -21,8 +21,8 @@ float tsr__start_noise_scale(const tsr_sigma_table *table, float sigma);
 /* A latent's noise mask at latent size, and the noise of the rule. Zero-initialise; release with _clear. */
 typedef struct tsr__mask_rule {
     tsr__inpaint inpaint; /* borrows the next two and `latent` of _init */
-    tsr_mask *mask;
-    float *random; /* ddim's own noise */
+    float *mask;          /* [n, h, w] */
+    float *random;        /* ddim's own noise */
 } tsr__mask_rule;
 /* latent and noise: model space, of shape, borrowed as long as the rule lives. */
 tsr_status tsr__mask_rule_init(tsr__mask_rule *rule, const tsr_mask *noise_mask, const int shape[4],

@@ -16,7 +16,7 @@ static const char *const NAMES[] = { "disk_128x128", "disk_160x96",  "disk_96x16
 #define NAME_COUNT ((int)(sizeof NAMES / sizeof *NAMES))
 
 static tsr_mask view(golden_tensor t) {
-    return (tsr_mask){ (int)t.shape[t.rank - 1], (int)t.shape[t.rank - 2], (float *)t.data };
+    return (tsr_mask){ (int)t.shape[t.rank - 1], (int)t.shape[t.rank - 2], (float *)t.data, 1 };
 }
 
 static void check_growth(golden_file *g, const char *kind, int divisor) {

@@ -97,7 +97,7 @@ static void composite__equals_reference(void **state) {
         for (int k = 0; k < 3; k++) {
             golden_tensor xy = golden_get(g, "%s/xy", names[i]), mt = golden_get(g, "%s/mask", names[i]);
             golden_tensor want = golden_get(g, "%s/%s", names[i], kinds[k]);
-            tsr_mask mask = { (int)mt.shape[1], (int)mt.shape[0], (float *)mt.data };
+            tsr_mask mask = { (int)mt.shape[1], (int)mt.shape[0], (float *)mt.data, 1 };
             tsr_latent *to = latent_of(golden_get(g, "%s/dest", names[i]));
             tsr_latent *from = latent_of(golden_get(g, "%s/src", names[i]));
             if (k == 1) {

@@ -81,10 +81,55 @@ static void mask_sums__leave_other_sizes_alone(void **state) {
     tsr__value_unref(b);
 }
 
+/* A batch of two masks on three latents: 0, 1, 0. What takes pictures out of the batch takes their masks along. */
+static void batches_of_masks__stay_with_their_pictures(void **state) {
+    tsr__value *latents = latent_of(1.0f, 3, 2, 2), *masks = NULL;
+    (void)state;
+    assert_int_equal(tsr__value_masks(&masks, 2, 2, 2, NULL), TSR_OK);
+    for (int i = 0; i < 4; i++) masks->masks.items[1]->values[i] = 1.0f;
+    node_run set, part, twice, paint;
+    node_begin(&set, "SetLatentNoiseMask");
+    node_link(&set, "samples", latents);
+    node_link(&set, "mask", masks);
+    assert_int_equal(node_go(&set), TSR_OK);
+    tsr__value *masked = set.call.results[0];
+    assert_int_equal(masked->latent->noise_mask->count, 2);
+    node_begin(&part, "LatentFromBatch");
+    node_link(&part, "samples", masked);
+    node_set(&part, "batch_index", "1");
+    node_set(&part, "length", "2");
+    assert_int_equal(node_go(&part), TSR_OK);
+    const tsr_mask *mask = part.call.results[0]->latent->noise_mask;
+    assert_int_equal(mask->count, 2);
+    assert_true(mask->values[0] == 1.0f && mask->values[4] == 0.0f);
+    node_begin(&twice, "RepeatLatentBatch");
+    node_link(&twice, "samples", masked);
+    node_set(&twice, "amount", "2");
+    assert_int_equal(node_go(&twice), TSR_OK);
+    mask = twice.call.results[0]->latent->noise_mask;
+    assert_int_equal(mask->count, 3);
+    assert_true(mask->values[0] == 0.0f && mask->values[4] == 1.0f && mask->values[8] == 0.0f);
+    tsr__value *zeros = latent_of(0.0f, 3, 2, 2);
+    node_begin(&paint, "LatentCompositeMasked");
+    node_link(&paint, "destination", zeros);
+    node_link(&paint, "source", latents);
+    node_link(&paint, "mask", masks);
+    assert_int_equal(node_go(&paint), TSR_OK);
+    for (int i = 0; i < 48; i++) assert_true(paint.call.results[0]->latent->values[i] == (i / 16 == 1 ? 1.0f : 0.0f));
+    node_end(&set);
+    node_end(&part);
+    node_end(&twice);
+    node_end(&paint);
+    tsr__value_unref(zeros);
+    tsr__value_unref(latents);
+    tsr__value_unref(masks);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(composite__feathers_as_slices_do),
         cmocka_unit_test(mask_sums__leave_other_sizes_alone),
+        cmocka_unit_test(batches_of_masks__stay_with_their_pictures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "picture/mask_priv.h"
 #include "sample/evaluate.h"
 #include "sample/impact.h"
 #include "tessera/noise.h"
@@ -352,6 +353,47 @@ static void one_sigma__adds_its_noise_only(void **state) {
     linear_clear(&l);
 }
 
+/* A batch of masks: each picture is sampled as it would be alone with its own. */
+static void mask_batch__masks_each_picture_by_its_own(void **state) {
+    linear l;
+    tsr_latent *both = NULL, *single = NULL, *out = NULL, *alone = NULL;
+    tsr_mask *stack = NULL, *items[2];
+    tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
+    const float sigmas[4] = { 8.0f, 3.0f, 1.0f, 0.0f };
+    tsr_error err = TSR_ERROR_INIT;
+    (void)state;
+    linear_init(&l);
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f };
+    assert_int_equal(tsr_latent_new(&both, 2, 2, 4, 4, &err), TSR_OK);
+    assert_int_equal(tsr_latent_new(&single, 1, 2, 4, 4, &err), TSR_OK);
+    for (int i = 0; i < 32; i++) both->values[i] = both->values[32 + i] = single->values[i] = 0.1f * (float)i;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tsr_mask_new(&items[i], 2, 2, 0.0f, &err), TSR_OK);
+        items[i]->values[i] = 1.0f;
+    }
+    assert_int_equal(tsr__mask_stack(&stack, items, 2, &err), TSR_OK);
+    assert_int_equal(tsr_mask_copy(&both->noise_mask, stack, &err), TSR_OK);
+    o.sampler = "euler";
+    o.sigmas = sigmas;
+    o.n_sigmas = 4;
+    o.add_noise = 0;
+    assert_int_equal(tsr_sample(&out, both, &guide, &o, &err), TSR_OK);
+    for (int i = 0; i < 2; i++) {
+        single->noise_mask = items[i];
+        assert_int_equal(tsr_sample(&alone, single, &guide, &o, &err), TSR_OK);
+        single->noise_mask = NULL;
+        assert_memory_equal(alone->values, out->values + 32 * i, 32 * sizeof(float));
+        tsr_latent_free(alone);
+        tsr_mask_free(items[i]);
+    }
+    assert_memory_not_equal(out->values, out->values + 32, 32 * sizeof(float));
+    tsr_mask_free(stack);
+    tsr_latent_free(both);
+    tsr_latent_free(single);
+    tsr_latent_free(out);
+    linear_clear(&l);
+}
+
 static void sample__refuses_bad_input(void **state) {
     linear l;
     tsr_latent *latent = ramp(), *out = NULL;
@@ -448,6 +490,7 @@ int main(void) {
         cmocka_unit_test(sample__cancels_and_says_where),
         cmocka_unit_test(sample__infinity_says_where),
         cmocka_unit_test(one_sigma__adds_its_noise_only),
+        cmocka_unit_test(mask_batch__masks_each_picture_by_its_own),
         cmocka_unit_test(sample__refuses_bad_input),
         cmocka_unit_test(impact__passes),
     };
