@@ -281,6 +281,7 @@ static tsr_status build_masked(built *b, tsr__args in, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__masked_upscaler *m = &b->masked;
     const tsr__value *full = tsr__arg(in, "full_sampler_opt");
+    m->keep = b->graph->history == TSR_HISTORY_KEEP;
     m->schedule = (tsr__full_schedule)tsr__full_schedule_find(tsr__arg_text(in, "full_sample_schedule"));
     TSR_TRY(tsr__provider(&m->base, b->graph, tsr__arg(in, "base_sampler"), err));
     TSR_TRY(tsr__provider(&m->inside, b->graph, tsr__arg(in, "mask_sampler"), err));

@@ -126,6 +126,15 @@ static tsr_status warn_ignored(tsr_plan *plan, tsr_error *err) {
     const tsr_regional_options *o = &plan->options;
     if (o->system == TSR_SYSTEM_REGIONAL && o->seed_2nd_mode != TSR_SEED_2ND_IGNORE)
         TSR_TRY(tsr__plan_warn(plan, err, "seed_2nd has no meaning in history keep: one canvas, one noise"));
+    if (!o->restore_latent)
+        TSR_TRY(
+            tsr__plan_warn(plan, err,
+                           "restore_latent off has no meaning in history keep: each region's result is its share of "
+                           "one canvas"));
+    if (o->recovery_mode == TSR_RECOVERY_RATIO_ADDITIONAL ||
+        (o->recovery_sampler && strcmp(o->recovery_sampler, "AUTO") != 0))
+        TSR_TRY(tsr__plan_warn(plan, err,
+                               "the recovery pass has no meaning in history keep: samplers go on with their history"));
     if (o->system == TSR_SYSTEM_REGIONAL && o->base_only_steps >= plan->n_sigmas - 1 && plan->n_actors > 1)
         TSR_TRY(tsr__plan_warn(plan, err, "base_only_steps is %d of %d steps: the regions never start",
                                o->base_only_steps, plan->n_sigmas - 1));

@@ -52,13 +52,18 @@ static tsr_status check_upscaler(const tsr__upscaler *upscaler, tsr_error *err) 
     return upscaler->check(upscaler->self, err);
 }
 
+static tsr_status count_step(int64_t *evaluations, int *sampling_steps, const tsr__upscaler *upscaler,
+                             const tsr__iterative_step *step, const int from[4], tsr_error *err) {
+    const int shape[4] = { from[0], from[1], (int)step->height / FACTOR, (int)step->width / FACTOR };
+    return upscaler->count(upscaler->self, step->time, shape, evaluations, sampling_steps, err);
+}
+
 static tsr_status count_all(int64_t *evaluations, int *sampling_steps, const tsr__upscaler *upscaler,
-                            const tsr__iterative_step *steps, int n, tsr_error *err) {
+                            const tsr__iterative_step *steps, int n, const int from[4], tsr_error *err) {
     tsr_status status = TSR_OK;
     *evaluations = 0;
     *sampling_steps = 0;
-    for (int i = 0; i < n; i++)
-        TSR_TRY(upscaler->count(upscaler->self, steps[i].time, evaluations, sampling_steps, err));
+    for (int i = 0; i < n; i++) TSR_TRY(count_step(evaluations, sampling_steps, upscaler, &steps[i], from, err));
 done:
     return status;
 }
@@ -89,7 +94,7 @@ tsr_status tsr__iterative_text(char **out, const int latent_shape[4], const tsr_
     for (int i = 0; i < n; i++) {
         int64_t cost = 0;
         int own = 0;
-        TSR_TRY(upscaler->count(upscaler->self, steps[i].time, &cost, &own, err));
+        TSR_TRY(count_step(&cost, &own, upscaler, &steps[i], latent_shape, err));
         TSR_TRY(append(&text,
                        tsr__format("  %d: %dx%d, %s, %d sampling steps, %lld evaluations\n", i + 1,
                                    (int)steps[i].width / FACTOR * FACTOR, (int)steps[i].height / FACTOR * FACTOR,
@@ -131,7 +136,7 @@ tsr_status tsr__iterative_latent(tsr_latent **out, const tsr_latent *latent, con
     TSR_TRY(tsr__iterative_steps(&steps, &n, latent->shape, options, err));
     tsr__run_init(&run, options->hooks, latent->shape, upscaler->latent_scale);
     run.regions = upscaler->regions;
-    TSR_TRY(count_all(&run.evaluations_total, &run.steps, upscaler, steps, n, err));
+    TSR_TRY(count_all(&run.evaluations_total, &run.steps, upscaler, steps, n, latent->shape, err));
     TSR_TRY(tsr_latent_copy(&now, latent, err));
     for (int i = 0; i < n; i++) {
         tsr_latent *next = NULL;

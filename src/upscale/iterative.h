@@ -52,8 +52,9 @@ typedef struct tsr__upscaler {
     /* Latent of any size in, latent of that size in pixels out. */
     tsr_status (*upscale)(const void *self, tsr_latent **out, const tsr_latent *latent, tsr__hook_time time,
                           double width, double height, tsr__run *run, tsr_error *err);
-    /* Network evaluations and sampling steps of one upscale step; adds to both. */
-    tsr_status (*count)(const void *self, tsr__hook_time time, int64_t *evaluations, int *steps, tsr_error *err);
+    /* Network evaluations and sampling steps of one upscale step; adds to both. shape: of the enlarged latent. */
+    tsr_status (*count)(const void *self, tsr__hook_time time, const int shape[4], int64_t *evaluations, int *steps,
+                        tsr_error *err);
     const char *(*describe)(const void *self, tsr__hook_time time); /* what is sampled in this step */
     int regions;                                                    /* told in progress: 1 with an inside, else 0 */
     float latent_scale;                                             /* of the model whose steps are previewed */

@@ -142,9 +142,11 @@ done:
     return status;
 }
 
-static tsr_status count_pixel(const void *self, tsr__hook_time time, int64_t *evaluations, int *steps, tsr_error *err) {
+static tsr_status count_pixel(const void *self, tsr__hook_time time, const int shape[4], int64_t *evaluations,
+                              int *steps, tsr_error *err) {
     const tsr__pixel_upscaler *u = self;
     tsr_status status = TSR_OK;
+    (void)shape;
     TSR_TRY(tsr__hook_count(evaluations, steps, u->hook, time, err));
     TSR_TRY(count(&u->sampler, u->hook, time, evaluations, steps, err));
 done:
@@ -278,6 +280,74 @@ done:
     return status;
 }
 
+/* --- history keep -------------------------------------------------------------------------------------------------------- */
+/* What the hooks make of a provider for TwoSamplersForMask's plan. */
+static tsr_ksampler_provider hooked(const tsr_ksampler_provider *provider, const tsr__hook *hook, tsr__hook_time time) {
+    tsr_ksampler_provider out = *provider;
+    tsr__hook_call asked = { provider->steps, (double)provider->guide.cfg, provider->denoise };
+    tsr__hook_pre_sample(hook, time, &asked);
+    out.steps = asked.steps;
+    out.guide.cfg = (float)asked.cfg;
+    out.denoise = asked.denoise;
+    return out;
+}
+
+static tsr_status plan_canvas(tsr_plan **out, const tsr__masked_upscaler *u, tsr__hook_time time, const int shape[4],
+                              tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_two_samplers_options options = TSR_TWO_SAMPLERS_OPTIONS_INIT;
+    tsr_ksampler_provider base = hooked(&u->base, u->hook_base, time), inside = hooked(&u->inside, u->hook_mask, time);
+    tsr_mask *mask = NULL;
+    options.history = TSR_HISTORY_KEEP;
+    *out = NULL;
+    TSR_TRY(tsr_mask_resize_corners(&mask, u->mask, 8 * shape[3], 8 * shape[2], err));
+    TSR_TRY(tsr_two_samplers_plan(out, &base, &inside, mask, &options, shape, err));
+done:
+    tsr_mask_free(mask);
+    return status;
+}
+
+/* The plan's progress as part of the whole run's. */
+static int pass_on(void *user, const tsr_progress *at) {
+    const tsr__run *run = user;
+    tsr_progress whole = *at;
+    whole.step += run->first_step;
+    whole.steps = run->steps;
+    whole.evaluations_done += run->evaluations_done;
+    whole.evaluations_total = run->evaluations_total;
+    return run->hooks->progress(run->hooks->user, &whole);
+}
+
+static tsr_status sample_canvas(tsr_latent **now, const tsr__masked_upscaler *u, tsr__hook_time time, tsr__run *run,
+                                tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_run_hooks hooks = TSR_RUN_HOOKS_INIT;
+    tsr_plan *plan = NULL;
+    tsr_latent *result = NULL;
+    TSR_TRY(plan_canvas(&plan, u, time, (*now)->shape, err));
+    hooks.user = run;
+    if (run->hooks && run->hooks->progress) hooks.progress = pass_on;
+    TSR_TRY(tsr_plan_run(&result, plan, *now, &hooks, err));
+    run->first_step += tsr_plan_steps(plan);
+    run->evaluations_done += tsr_plan_evaluations(plan);
+    tsr_latent_free(*now);
+    *now = result;
+done:
+    tsr_plan_free(plan);
+    return status;
+}
+
+static tsr_status count_canvas(const tsr__masked_upscaler *u, tsr__hook_time time, const int shape[4],
+                               int64_t *evaluations, int *steps, tsr_error *err) {
+    tsr_plan *plan = NULL;
+    tsr_status status = plan_canvas(&plan, u, time, shape, err);
+    if (status != TSR_OK) return status;
+    *evaluations += tsr_plan_evaluations(plan);
+    *steps += tsr_plan_steps(plan);
+    tsr_plan_free(plan);
+    return TSR_OK;
+}
+
 static tsr_status upscale_masked(const void *self, tsr_latent **out, const tsr_latent *latent, tsr__hook_time time,
                                  double width, double height, tsr__run *run, tsr_error *err) {
     const tsr__masked_upscaler *u = self;
@@ -287,6 +357,8 @@ static tsr_status upscale_masked(const void *self, tsr_latent **out, const tsr_l
     if (is_full(u, time)) {
         TSR_TRY(sample(&now, &u->base, u->hook_base, time, 0, run, err));
         TSR_TRY(sample(&now, full_of(u), u->hook_full, time, 0, run, err));
+    } else if (u->keep) {
+        TSR_TRY(sample_canvas(&now, u, time, run, err));
     } else {
         TSR_TRY(sample_masked(&now, u, time, run, err));
     }
@@ -297,11 +369,15 @@ done:
     return status;
 }
 
-static tsr_status count_masked(const void *self, tsr__hook_time time, int64_t *evaluations, int *steps,
-                               tsr_error *err) {
+static tsr_status count_masked(const void *self, tsr__hook_time time, const int shape[4], int64_t *evaluations,
+                               int *steps, tsr_error *err) {
     const tsr__masked_upscaler *u = self;
     tsr_status status = TSR_OK;
     TSR_TRY(tsr__hook_count(evaluations, steps, pixel_hook(u), time, err));
+    if (u->keep && !is_full(u, time)) {
+        TSR_TRY(count_canvas(u, time, shape, evaluations, steps, err));
+        goto done;
+    }
     TSR_TRY(count(&u->base, u->hook_base, time, evaluations, steps, err));
     if (is_full(u, time)) TSR_TRY(count(full_of(u), u->hook_full, time, evaluations, steps, err));
     else TSR_TRY(count(&u->inside, u->hook_mask, time, evaluations, steps, err));
@@ -310,7 +386,10 @@ done:
 }
 
 static const char *describe_masked(const void *self, tsr__hook_time time) {
-    return is_full(self, time) ? "everything twice (base, then full sampler)" : "outside, then inside the mask";
+    const tsr__masked_upscaler *u = self;
+    return is_full(u, time) ? "everything twice (base, then full sampler)"
+           : u->keep        ? "outside and inside the mask, on one canvas"
+                            : "outside, then inside the mask";
 }
 
 void tsr__masked_upscaler_table(tsr__upscaler *out, const tsr__masked_upscaler *self) {

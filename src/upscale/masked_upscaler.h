@@ -44,6 +44,8 @@ typedef struct tsr__masked_upscaler {
     const tsr_mask *mask;              /* any size; stretched to each step's latent */
     int whole_mask;                    /* 1: the mask as it is meant. 0: as the node does (docs/upscaling.md): only the
                                           mask's first row counts, running downwards */
+    int keep;                          /* history keep: both on one canvas, the inside being a region of it; the mask is
+                                          stretched over the picture, soft values and all */
     const tsr__hook *hook_base, *hook_mask, *hook_full; /* NULL: none */
 } tsr__masked_upscaler;
 void tsr__masked_upscaler_table(tsr__upscaler *out, const tsr__masked_upscaler *self);

@@ -381,7 +381,9 @@ static void progress__covers_all_steps_and_can_stop(void **state) {
     world w;
     tsr__upscaler upscaler;
     listener l = { 0 };
-    tsr_run_hooks hooks = { sizeof hooks, &l, listen };
+    tsr_run_hooks hooks = TSR_RUN_HOOKS_INIT;
+    hooks.user = &l;
+    hooks.progress = listen;
     tsr__hook unsample = { .kind = TSR__HOOK_UNSAMPLE };
     const tsr__iterative_options options = { 2.0, 2, 0, &hooks };
     tsr_latent *latent = pattern(1, 2, 2), *out = NULL;
