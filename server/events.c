@@ -159,6 +159,7 @@ void srv_run_event(srv_run *run, const tsr_graph_event *event) {
     case TSR_GRAPH_NODE_DONE:
     case TSR_GRAPH_NODE_CACHED: on_done(run, event); break;
     case TSR_GRAPH_NODE_FAILED: set_node(run, event->node, event->class_type); break;
+    case TSR_GRAPH_NODE_SAVING: break;
     }
 }
 

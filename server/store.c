@@ -220,7 +220,7 @@ static tsr_status remove_files(srv_store *store, int64_t seq, tsr_error *err) {
     while (status == TSR_OK) {
         status = srv__sql_step(&row, rows, err);
         if (status != TSR_OK || !row) break;
-        (void)unlink(srv__sql_text(rows, 0)); /* it may be gone already */
+        srv__file_remove(srv__sql_text(rows, 0));
     }
     sqlite3_finalize(rows);
     return status;

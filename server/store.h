@@ -54,7 +54,8 @@ tsr_status srv_store_add(srv_store *store, const srv_new_job *job, char **id_out
 /* The first pending job becomes running; *out NULL when there is none. Files that an attempt of it left behind are
  * removed. */
 tsr_status srv_store_take(srv_store *store, srv_job **out, tsr_error *err);
-/* A file that the running job wrote: removed should the job not end, and run again. */
+/* A file that the running job is about to write: removed, and what its writing may have left beside it, should the job not
+ * end, and run again. path: absolute. */
 tsr_status srv_store_add_file(srv_store *store, const char *id, const char *path, tsr_error *err);
 /* Ends a running job; committed when it returns, and after an error it still runs. status: "success", "error" or "interrupted"; outputs: {node: {"images": [...]}}; messages:
  * [[event, data], ...]; error: NULL or the data of execution_error. */

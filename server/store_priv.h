@@ -30,6 +30,10 @@ tsr_status srv__schema_lock(int *fd_out, const char *folder, tsr_error *err);
 /* Two connections to FOLDER/jobs.sqlite, its tables made or checked. */
 tsr_status srv__schema_open(sqlite3 **writer, sqlite3 **reader, const char *folder, int max_pages, tsr_error *err);
 
+/* --- store_files.c: what attempts that did not end left behind -------------------------------------------------------------- */
+/* The file, and those beside it that writing it whole or not at all makes: its name, a dot, six characters. */
+void srv__file_remove(const char *path);
+
 /* --- mirror.c: what is in the database, ready to be sent ------------------------------------------------------------------- */
 typedef enum srv_state {
     SRV_STATE_PENDING,

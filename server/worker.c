@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -67,16 +68,28 @@ static void set_state(srv_worker *worker, const char *node, int step, int steps)
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* Files that this run wrote go away should it not end. An unrecorded one would only stay behind, so the run goes on. */
-static void record_files(errand *e, const tsr_graph_event *event) {
-    for (int i = 0; i < event->output_count; i++) {
-        tsr_error err = TSR_ERROR_INIT;
-        const char *written = event->outputs[i].path;
-        char *path = written ? realpath(written, NULL) : NULL;
-        if (path && srv_store_add_file(e->worker->context->store, e->run.job->id, path, &err) != TSR_OK)
-            srv_log_event(e->worker->context->log, SRV_LOG_WARNING, "file_not_recorded", "reason=%s", err.message);
-        free(path);
-    }
+/* The folder exists, the file does not yet. */
+static char *whole_path(const char *path) {
+    char *copy = strdup(path), *slash = copy ? strrchr(copy, '/') : NULL, *folder = NULL, *whole = NULL;
+    if (slash) *slash = 0;
+    if (copy) folder = realpath(slash ? (*copy ? copy : "/") : ".", NULL);
+    const char *name = slash ? path + (slash - copy) + 1 : path;
+    size_t size = folder ? strlen(folder) + strlen(name) + 2 : 0;
+    if (size) whole = malloc(size);
+    if (whole) snprintf(whole, size, "%s/%s", folder, name);
+    free(folder);
+    free(copy);
+    return whole;
+}
+
+/* A file goes away should this attempt not end, so it is recorded before it is written. Unrecorded it would only stay
+ * behind, so the run goes on then too. */
+static void record_file(errand *e, const tsr_workflow_output *output) {
+    tsr_error err = TSR_ERROR_INIT;
+    char *path = whole_path(output->path);
+    if (path && srv_store_add_file(e->worker->context->store, e->run.job->id, path, &err) != TSR_OK)
+        srv_log_event(e->worker->context->log, SRV_LOG_WARNING, "file_not_recorded", "reason=%s", err.message);
+    free(path);
 }
 
 static int on_event(void *user, const tsr_graph_event *event) {
@@ -84,7 +97,7 @@ static int on_event(void *user, const tsr_graph_event *event) {
     if (event->kind == TSR_GRAPH_NODE_STARTED) set_state(e->worker, event->node, 0, 0);
     if (event->kind == TSR_GRAPH_NODE_PROGRESS && event->progress)
         set_state(e->worker, NULL, event->progress->step, event->progress->steps);
-    if (event->kind == TSR_GRAPH_NODE_DONE) record_files(e, event);
+    if (event->kind == TSR_GRAPH_NODE_SAVING) record_file(e, event->outputs);
     srv_run_event(&e->run, event);
     return 0;
 }

@@ -116,7 +116,8 @@ typedef enum tsr_graph_event_kind {
     TSR_GRAPH_NODE_CACHED,   /* an equal node has run already, in this run or an earlier one; outputs as above */
     TSR_GRAPH_RUN_STARTED,   /* before the first node; cached holds the ids that will not run */
     TSR_GRAPH_NODE_PREVIEW,  /* preview and progress are set; only when callbacks ask for previews */
-    TSR_GRAPH_NODE_FAILED    /* message is set; the run ends with an error. Not told on CANCELLED */
+    TSR_GRAPH_NODE_FAILED,   /* message is set; the run ends with an error. Not told on CANCELLED */
+    TSR_GRAPH_NODE_SAVING    /* outputs is one file that is about to be written: its path, but no content yet */
 } tsr_graph_event_kind;
 
 /* Valid during the callback. */

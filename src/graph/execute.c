@@ -45,6 +45,15 @@ static int tell_outputs(tsr__running *run, tsr_graph_event_kind kind, int before
     return stop;
 }
 
+int tsr__run_tell_saving(tsr__running *run, const tsr_workflow_output *output) {
+    run->event.outputs = output;
+    run->event.output_count = 1;
+    int stop = tell(run, TSR_GRAPH_NODE_SAVING);
+    run->event.outputs = NULL;
+    run->event.output_count = 0;
+    return stop;
+}
+
 static int on_cancelled(void *user) {
     const tsr_graph_callbacks *c = ((tsr__running *)user)->callbacks;
     return c && c->cancelled && c->cancelled(c->user);

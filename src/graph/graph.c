@@ -177,6 +177,7 @@ tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const cha
     o->filename = tsr__format("%s_%05d_%s", name, next_number(folder, name, outputs, o->subfolder), extension);
     if (folder && o->filename) o->path = tsr__format("%s/%s", folder, o->filename);
     if (!o->filename || (folder && !o->path)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (o->path && tsr__run_tell_saving(call->run, o)) TSR_FAIL(err, TSR_CANCELLED, "stopped by the caller");
     *out = o;
 done:
     free(folder);

@@ -185,6 +185,8 @@ typedef struct tsr__running {
  * caller fills image or latent and saves to path when that is not NULL. temp: into the temp folder. */
 tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const char *prefix, const char *extension,
                            int temp, tsr_error *err);
+/* Says that `output` is about to be written; not 0 stops the run. */
+int tsr__run_tell_saving(tsr__running *run, const tsr_workflow_output *output);
 /* One more, all NULL. */
 tsr_status tsr__new_output(tsr_workflow_output **out, tsr_workflow_outputs *outputs, tsr_error *err);
 void tsr__output_clear(tsr_workflow_output *output);

@@ -61,6 +61,7 @@ static inline int on_event(void *user, const tsr_graph_event *event) {
         keep_preview(f, event->preview);
         assert_non_null(event->progress);
         break;
+    case TSR_GRAPH_NODE_SAVING: break; /* test_graph_saving.c */
     case TSR_GRAPH_NODE_PROGRESS: return ++f->progress == f->stop_at;
     }
     for (int i = 0; i < event->output_count; i++) {
