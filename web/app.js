@@ -257,6 +257,9 @@ function listenToPeople() {
   });
   const pick = (n) => { const region = scene.regions[n]; if (region) { scene.activate(region.id); announce(`${scene.label(region)} chosen`); } };
   const tool = (name, key, words) => ({ keys: [key], shown: [key.toUpperCase()], words, act: () => tools.choose(name) });
+  document.addEventListener('keydown', (event) => { // out of a text field, back to the sheet
+    if (event.key === 'Escape' && event.target.closest('input, textarea') && !document.querySelector('dialog[open]')) byId('stage').focus();
+  });
   listen([
     { keys: ['ctrl+Enter'], shown: ['Ctrl+Enter'], words: 'Generate', act: () => generate(false), typing: true },
     { keys: ['ctrl+shift+Enter'], shown: ['Ctrl+Shift+Enter'], words: 'Generate, first in line', act: () => generate(true), typing: true },
@@ -268,7 +271,7 @@ function listenToPeople() {
     { keys: ['n'], shown: ['N'], words: 'New region', act: addRegion },
     ...[...'123456789'].map((digit, i) => ({ keys: [digit], shown: ['1', '9'], words: i ? '' : 'Choose region 1 to 9', act: () => pick(i) })),
     { keys: ['v'], shown: ['V'], words: 'Show or hide the regions', act: () => byId('show-regions').click() },
-    { keys: ['s'], shown: ['S'], words: 'Go to the sheet', act: () => byId('stage').focus() },
+    { keys: ['s'], shown: ['S', 'Esc'], words: 'Go to the sheet (Esc: out of a text field)', act: () => byId('stage').focus() },
     { keys: ['p'], shown: ['P'], words: 'Go to the prompt of the region, or of the picture', act: () => (scene.active ? cards.cards.get(scene.activeId).prompt : byId('base-prompt')).focus() },
     { keys: ['+', '='], shown: ['+', '−'], words: 'Zoom in and out', act: () => stage.zoomBy(1.25) },
     { keys: ['-'], shown: [], words: '', act: () => stage.zoomBy(0.8) },

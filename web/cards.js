@@ -13,6 +13,7 @@ export class Cards {
     this.options = options;
     this.list = byId('regions');
     this.cards = new Map(); // region id: {element, fields, ...}
+    this.within = false;
     byId('add-region').addEventListener('click', () => {
       const region = scene.add();
       if (region) this.cards.get(region.id).prompt.focus();
@@ -48,7 +49,7 @@ export class Cards {
       card.pick.setAttribute('aria-pressed', String(active));
       for (const { row, made } of card.fields) made.element.hidden = !belongs(row, history);
     }
-    if (this.scene.active) this.cards.get(this.scene.activeId)?.element.scrollIntoView({ block: 'nearest' });
+    if (this.scene.active && !this.within) this.cards.get(this.scene.activeId)?.element.scrollIntoView({ block: 'nearest' });
   }
 
   /** Shows what a region holds now. */
@@ -102,7 +103,7 @@ export class Cards {
       grip, card.pick, card.name, card.colour, card.eye,
       iconButton('up', 'Move up', () => this.shift(region, -1)), iconButton('down', 'Move down', () => this.shift(region, 1)),
       this.menu(card, region));
-    card.element = h('li', { class: 'card', role: 'group' }, head, card.prompt, card.error, card.note, fold);
+    card.element = h('li', { class: 'card' }, head, card.prompt, card.error, card.note, fold);
     this.listen(card, region, grip);
     return card;
   }
@@ -172,8 +173,13 @@ export class Cards {
 
   listen(card, region, grip) {
     const { element } = card;
-    element.addEventListener('focusin', () => this.scene.activate(region.id));
-    element.addEventListener('pointerdown', () => this.scene.activate(region.id));
+    const enter = () => { // from within the card: nothing may scroll away under the finger
+      this.within = true;
+      this.scene.activate(region.id);
+      this.within = false;
+    };
+    element.addEventListener('focusin', enter);
+    element.addEventListener('pointerdown', enter);
     grip.addEventListener('dragstart', (event) => {
       event.dataTransfer.setData('application/x-tessera-region', region.id);
       event.dataTransfer.effectAllowed = 'move';
