@@ -38,8 +38,9 @@ static tsr_image *decode(tsr_engine *engine, const tsr_progress *progress) {
 tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress) {
     tsr__slot *slot = run->graph->painter;
     tsr_image *image = NULL;
-    double least = run->callbacks ? run->callbacks->preview_seconds : 0.0, now = now_seconds();
-    if (!(least > 0.0) || !run->callbacks->event || !slot || !slot->engine) return NULL;
+    if (!run->callbacks || !run->callbacks->event || !slot || !slot->engine) return NULL;
+    double least = run->callbacks->preview_seconds, now = now_seconds();
+    if (!(least > 0.0)) return NULL;
     if (progress->event != TSR_PROGRESS_STEP || !progress->x0 || now - run->last_preview < least) return NULL;
     const tsr__preview_map *map = map_of(slot);
     if (map && map->decode_seconds * progress->shape[2] * progress->shape[3] <= DECODING_SHARE * least)

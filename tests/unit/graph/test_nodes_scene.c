@@ -133,6 +133,8 @@ static void scene__files_stay_in_their_folders(void **state) {
     expect_fault(&f, KEY("save_latent", "x"), "scene: save_latent names a file to write");
     expect_fault(&f, KEY("preview", "x.png"), "scene: preview names a file to write");
     expect_fault(&f, KEY("model", "/etc/passwd"), NULL); /* ckpt_name counts */
+    expect_fault(&f, "{" SMALL "\"regions\":[{\"box\":\"0:0:32:64\",\"prompt\":\"a\",\"model\":\"two.safetensors\"}]}",
+                 NULL);
     tsr_workflow_outputs_free(paint(&f, MASKED("top.png"), "1"));
     tsr_workflow_outputs_free(paint(&f, KEY("init_image", "near.png"), "1"));
     fixture_close(&f);
