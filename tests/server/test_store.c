@@ -229,8 +229,13 @@ static void die_with_job(fixture *f, const char *file) {
         srv_job *job = NULL;
         open_store(f);
         if (srv_store_take(f->store, &job, NULL) != TSR_OK || !job) _exit(1);
-        FILE *out = fopen(file, "w");
-        if (!out || fclose(out) != 0) _exit(2);
+        for (int i = 0; i < 3; i++) { /* the file, one being written, and somebody else's */
+            static const char *const suffixes[] = { "", ".aB3xYz", ".backups" };
+            char name[160];
+            snprintf(name, sizeof name, "%s%s", file, suffixes[i]);
+            FILE *out = fopen(name, "w");
+            if (!out || fclose(out) != 0) _exit(2);
+        }
         if (srv_store_add_file(f->store, job->id, file, NULL) != TSR_OK) _exit(3);
         _exit(0); /* nothing is closed */
     }
@@ -241,8 +246,10 @@ static void die_with_job(fixture *f, const char *file) {
 
 static void store__a_job_that_ran_when_the_process_died_runs_first_and_again(void **state) {
     fixture *f = *state;
-    char file[128];
+    char file[128], partial[160], other[160];
     snprintf(file, sizeof file, "%s/half.png", f->folder);
+    snprintf(partial, sizeof partial, "%s.aB3xYz", file);
+    snprintf(other, sizeof other, "%s.backups", file);
     open_store(f);
     add(f, "a");
     add(f, "b");
@@ -257,6 +264,8 @@ static void store__a_job_that_ran_when_the_process_died_runs_first_and_again(voi
     assert_int_equal(access(file, F_OK), 0);
     assert_int_equal(take(f, "a"), 2);
     assert_int_not_equal(access(file, F_OK), 0);
+    assert_int_not_equal(access(partial, F_OK), 0);
+    assert_int_equal(access(other, F_OK), 0);
 }
 
 static void store__success_is_never_undone(void **state) {
