@@ -1,7 +1,9 @@
 /* The job store: order, limits, what survives a process that just ends, and what clients read. */
 #include <jansson.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -543,6 +545,59 @@ static void store__a_job_tells_all(void **state) {
     assert_null(text);
 }
 
+/* --- many threads ------------------------------------------------------------------------------------------------------------------- */
+typedef struct reader {
+    srv_store *store;
+    atomic_int *stop;
+    int faults, answers;
+} reader;
+
+static void *read_on(void *argument) {
+    reader *r = argument;
+    srv_jobs_query query = { .statuses = SRV_JOBS_ALL, .limit = 10, .descending = 1 };
+    while (!atomic_load(r->stop)) {
+        srv_text *texts[4] = { NULL };
+        tsr_status good = srv_store_queue(&texts[0], r->store, NULL);
+        if (good == TSR_OK) good = srv_store_history(&texts[1], r->store, 5, -1, NULL);
+        if (good == TSR_OK) good = srv_store_jobs(&texts[2], r->store, &query, NULL);
+        if (good == TSR_OK) good = srv_store_history_of(&texts[3], r->store, "3", NULL);
+        for (int i = 0; i < 4; i++) {
+            json_t *json = good == TSR_OK ? json_loads(srv_text_chars(texts[i]), 0, NULL) : NULL;
+            r->faults += !json;
+            r->answers++;
+            json_decref(json);
+            srv_text_unref(texts[i]);
+        }
+    }
+    return NULL;
+}
+
+static void store__readers_and_a_writer_at_once(void **state) {
+    enum { READERS = 4, JOBS = 60 };
+    fixture *f = *state;
+    pthread_t threads[READERS];
+    reader readers[READERS];
+    atomic_int stop = 0;
+    open_store(f);
+    for (int i = 0; i < READERS; i++) {
+        readers[i] = (reader){ f->store, &stop, 0, 0 };
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
+    }
+    for (int i = 0; i < JOBS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%d", i);
+        run(f, id);
+        assert_int_equal(srv_store_trim_history(f->store, 8, NULL), TSR_OK);
+    }
+    atomic_store(&stop, 1);
+    for (int i = 0; i < READERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(readers[i].faults, 0);
+        assert_true(readers[i].answers > 0);
+    }
+    assert_ids(history_of(f, 3, -1), NULL, "57 58 59");
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -564,6 +619,7 @@ int main(void) {
         CASE(store__deletes_only_what_it_should),
         CASE(store__jobs_are_filtered_and_paged),
         CASE(store__a_job_tells_all),
+        CASE(store__readers_and_a_writer_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
