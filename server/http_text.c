@@ -101,7 +101,7 @@ int srv_query_get(char *out, size_t out_size, const char *query, const char *nam
 static int take_port(int *port, const char *text) {
     char *end = NULL;
     size_t digits = strspn(text, "0123456789");
-    if (digits == 0 || digits > 5 || text[digits]) return -1;
+    if (digits == 0 || digits > 5 || text[0] == '0' || text[digits]) return -1;
     long value = strtol(text, &end, 10);
     if (value < 1 || value > 65535) return -1;
     *port = (int)value;

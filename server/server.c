@@ -66,6 +66,7 @@ static tsr_status take_folders(srv_server *server, tsr_error *err) {
     static const char *const names[] = { "input", "output", "temp", "data" };
     tsr_status status = TSR_OK;
     char *shipped = NULL;
+    struct stat about;
     SRV_TRY(keep_string(server, &o->models, err));
     if (!o->models) {
         SRV_TRY(tsr_engine_find_model(&shipped, err));
@@ -74,6 +75,8 @@ static tsr_status take_folders(srv_server *server, tsr_error *err) {
         o->models = shipped;
         SRV_TRY(keep_string(server, &o->models, err));
     }
+    if (stat(o->models, &about) != 0 || !S_ISDIR(about.st_mode))
+        SRV_FAIL(err, TSR_NOT_FOUND, "%.200s: there is no such folder of models", o->models);
     for (int i = 0; i < 4; i++) {
         if (!*required[i] || !**required[i]) SRV_FAIL(err, TSR_BAD_ARGUMENT, "the %s folder is not given", names[i]);
         SRV_TRY(keep_string(server, required[i], err));

@@ -40,11 +40,11 @@ const char *srv_cut_annotation(char *name) {
 }
 
 int srv_answer_no_file(srv_request *request, const tsr_error *err) {
-    int status = err->status == TSR_BAD_ARGUMENT  ? 400
-                 : err->status == TSR_UNSUPPORTED ? 403
-                 : err->status == TSR_NOT_FOUND   ? 404
-                 : err->status == TSR_TOO_LARGE   ? 413
-                                                  : 500;
+    int status = err->status == TSR_BAD_ARGUMENT || err->status == TSR_BAD_FORMAT ? 400
+                 : err->status == TSR_UNSUPPORTED                                 ? 403
+                 : err->status == TSR_NOT_FOUND                                   ? 404
+                 : err->status == TSR_TOO_LARGE                                   ? 413
+                                                                                  : 500;
     return srv_answer_error(request, status, "no_file", "The file cannot be had", err->message);
 }
 
