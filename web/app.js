@@ -269,7 +269,7 @@ function listenToPeople() {
     { keys: ['ctrl+z'], shown: ['Ctrl+Z'], words: 'Undo', act: (event) => (event.shiftKey ? redo() : undo()) },
     { keys: ['ctrl+y'], shown: ['Ctrl+Y'], words: 'Redo', act: redo },
     { keys: ['n'], shown: ['N'], words: 'New region', act: addRegion },
-    ...[...'123456789'].map((digit, i) => ({ keys: [digit], shown: ['1', '9'], words: i ? '' : 'Choose region 1 to 9', act: () => pick(i) })),
+    ...[...'123456789'].map((digit, i) => ({ keys: [digit], shown: ['1', '…', '9'], words: i ? '' : 'Choose region 1 to 9', act: () => pick(i) })),
     { keys: ['v'], shown: ['V'], words: 'Show or hide the regions', act: () => byId('show-regions').click() },
     { keys: ['s'], shown: ['S', 'Esc'], words: 'Go to the sheet (Esc: out of a text field)', act: () => byId('stage').focus() },
     { keys: ['p'], shown: ['P'], words: 'Go to the prompt of the region, or of the picture', act: () => (scene.active ? cards.cards.get(scene.activeId).prompt : byId('base-prompt')).focus() },

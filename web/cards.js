@@ -19,7 +19,7 @@ export class Cards {
       if (region) this.cards.get(region.id).prompt.focus();
     });
     for (const type of ['regions', 'loaded']) scene.addEventListener(type, () => this.show(type === 'loaded'));
-    scene.addEventListener('active', () => this.mark());
+    scene.addEventListener('active', () => { this.mark(); this.reveal(); });
     scene.addEventListener('settings', (event) => { if (event.detail === 'history') this.mark(); });
     for (const type of ['region', 'mask']) scene.addEventListener(type, (event) => this.update(event.detail));
     this.show(true);
@@ -49,6 +49,9 @@ export class Cards {
       card.pick.setAttribute('aria-pressed', String(active));
       for (const { row, made } of card.fields) made.element.hidden = !belongs(row, history);
     }
+  }
+
+  reveal() {
     if (this.scene.active && !this.within) this.cards.get(this.scene.activeId)?.element.scrollIntoView({ block: 'nearest' });
   }
 

@@ -13,5 +13,5 @@ export function listen(rows) {
     row.act(event);
   });
   byId('shortcuts').replaceChildren(...rows.filter((row) => row.words).map((row) => h('div', {},
-    h('dt', {}, row.shown.map((keys) => h('span', { class: 'combo' }, keys.split('+').map((key) => h('kbd', {}, key))))), h('dd', {}, row.words))));
+    h('dt', {}, row.shown.map((keys) => h('span', { class: 'combo' }, (keys === '+' ? [keys] : keys.split('+')).map((key) => h('kbd', {}, key))))), h('dd', {}, row.words))));
 }
