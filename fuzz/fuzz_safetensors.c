@@ -31,7 +31,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     tsr__checkpoint_info info;
     tsr__checkpoint_describe(&info, weights);
-    (void)tsr__checkpoint_require_sd1(weights, NULL);
     (void)tsr__weights_metadata(weights, "format");
     tsr__weights_close(weights);
     return 0;

@@ -33,6 +33,7 @@ typedef enum tsr_option_kind {
     TSR_OPTION_SCHEDULER, /* a name of tsr_scheduler_name */
     TSR_OPTION_BOX,       /* X:Y:WIDTH:HEIGHT, each in pixels or with % of the picture */
     TSR_OPTION_COLOR,     /* #RRGGBB */
+    TSR_OPTION_ADAPTERS,  /* FILE:STRENGTH;FILE:MODEL:CLIP;... */
     TSR_OPTION_DATA       /* base64; written by Tessera into a picture's metadata, not typed */
 } tsr_option_kind;
 

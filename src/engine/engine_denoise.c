@@ -26,8 +26,9 @@ typedef struct batch {
     float *in, *out;  /* [count * n, c, h, w] */
     float *timesteps; /* [count * n] */
     tsr__unet_context **contexts;
-    float *labels;            /* SDXL: [count, label width]; else NULL */
-    const float **label_rows; /* [count * n] */
+    float *labels;               /* SDXL: [count, label width]; else NULL */
+    const float **label_rows;    /* [count * n] */
+    const tsr__nn_terms **terms; /* [count * n] */
 } batch;
 
 static void batch_clear(batch *b) {
@@ -37,6 +38,7 @@ static void batch_clear(batch *b) {
     free(b->contexts);
     free(b->labels);
     free(b->label_rows);
+    free(b->terms);
     memset(b, 0, sizeof *b);
 }
 
@@ -47,6 +49,7 @@ static tsr_status batch_alloc(batch *b, const int shape[4], int calls, int label
     TSR_ALLOC(err, b->out, samples * each);
     TSR_ALLOC(err, b->timesteps, samples);
     TSR_ALLOC(err, b->contexts, samples);
+    TSR_ALLOC(err, b->terms, samples);
     if (label_width) {
         TSR_ALLOC(err, b->labels, calls * label_width);
         TSR_ALLOC(err, b->label_rows, samples);
@@ -92,13 +95,16 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
         for (size_t k = 0; k < call_count; k++) to[k] = b->calls[i]->x[k] / scale;
         for (int k = 0; k < shape[0]; k++) {
             b->timesteps[samples] = timestep;
+            b->terms[samples] = tsr__adapters_unet(cond->adapters);
             b->contexts[samples++] = cond->context;
         }
     }
     if (b->labels) fill_labels(engine, b, shape);
     tsr_error inner = TSR_ERROR_INIT;
+    tsr__nn_terms_use(engine->nn, b->terms, samples);
     status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts,
                            b->label_rows, &inner);
+    tsr__nn_terms_use(engine->nn, NULL, 0);
     /* Sampling knows the step, the noise level and the side; it names them when it finds the NaN. */
     if (status == TSR_NOT_FINITE)
         for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;

@@ -173,8 +173,20 @@ done:
     return status;
 }
 
-static tsr_status make_start(tsr__job *job, tsr_engine *engine, int evaluate, tsr_error *err) {
+/* The start of a stopped run: its files are not looked at again. */
+static tsr_status start_again(tsr__job *job, const tsr_latent *start, tsr_error *err) {
     tsr_status status = TSR_OK;
+    job->batch = start->shape[0];
+    job->encodes_init = job->scene->text[TSR__OPT_INIT_IMAGE] != NULL;
+    TSR_TRY(set_size(job, start->shape[3] * 8, start->shape[2] * 8, err));
+    TSR_TRY(tsr_latent_copy(&job->latent, start, err));
+done:
+    return status;
+}
+
+static tsr_status make_start(tsr__job *job, tsr_engine *engine, const tsr_latent *start, int evaluate, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (start) return start_again(job, start, err);
     tsr_engine_info info = tsr_engine_get_info(engine);
     int width = tsr__scene_int(job->scene, TSR__OPT_WIDTH), height = tsr__scene_int(job->scene, TSR__OPT_HEIGHT);
     job->batch = tsr__scene_int(job->scene, TSR__OPT_BATCH);
@@ -194,18 +206,43 @@ done:
 }
 
 /* --- regions ---------------------------------------------------------------------------------------------------------------------- */
-static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, const tsr__job *job, const char *prompt,
-                             const char *negative, double cfg, tsr_error *err) {
+/* The adapters of one prompt: the scene's, the region's and those inside the text. */
+static tsr_status gather_adapters(tsr__adapter_set **out, char **clean, tsr_engine *engine, tsr__job *job, int region,
+                                  const char *prompt, int evaluate, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char label[80] = "the scene", *inside = NULL, *all = NULL, *warning = NULL;
+    const char *own = region < 0 ? NULL : job->scene->regions[region].text[TSR__REG_LORA];
+    if (region >= 0) tsr__region_label(label, sizeof label, job->scene, region);
+    TSR_TRY(tsr__adapters_from_prompt(clean, &inside, prompt, err));
+    all = tsr__format("%s;%s;%s", tsr__scene_text(job->scene, TSR__OPT_LORA), own ? own : "", inside);
+    if (!all) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_TRY(tsr__adapters_get(out, engine, all, label, err));
+    if (evaluate) TSR_TRY(tsr__adapters_bind(*out, engine, &warning, err));
+    if (warning) TSR_TRY(tsr__job_warn(job, warning, err));
+done:
+    free(inside);
+    free(all);
+    free(warning);
+    return status;
+}
+
+/* The negative prompt goes under the same adapters: they change the model that both are evaluated with. */
+static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, int region, const char *prompt,
+                             const char *negative, double cfg, int evaluate, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__conditioning *yes = NULL, *no = NULL;
+    tsr__adapter_set *adapters = NULL;
+    char *clean = NULL;
     int clip_skip = tsr__scene_int(job->scene, TSR__OPT_CLIP_SKIP);
-    TSR_TRY(tsr__conditioning_get(&yes, engine, prompt, clip_skip, err));
-    TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, err));
+    TSR_TRY(gather_adapters(&adapters, &clean, engine, job, region, prompt, evaluate, err));
+    TSR_TRY(tsr__conditioning_get(&yes, engine, clean, clip_skip, adapters, err));
+    TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, adapters, err));
     out->denoiser = &engine->denoiser;
     out->positive = yes;
     out->negative = no;
     out->cfg = (float)cfg;
 done:
+    free(clean);
     return status;
 }
 
@@ -219,7 +256,7 @@ static tsr_status engine_of(tsr_engine **out, tsr_engine *engine, const tsr_scen
     return tsr__engine_for_model(out, engine, path, label, err);
 }
 
-static tsr_status make_region(tsr_region *out, tsr_engine *engine, const tsr__job *job, int i, tsr_error *err) {
+static tsr_status make_region(tsr_region *out, tsr_engine *engine, tsr__job *job, int i, int evaluate, tsr_error *err) {
     static const tsr_region fresh = TSR_REGION_INIT;
     const tsr_scene *scene = job->scene;
     const char *name = tsr__region_text(scene, i, TSR__REG_NAME);
@@ -246,8 +283,9 @@ static tsr_status make_region(tsr_region *out, tsr_engine *engine, const tsr__jo
     tsr_engine *own = NULL;
     tsr_status status = engine_of(&own, engine, scene, i, err);
     if (status != TSR_OK) return status;
-    return make_guide(&out->guide, own, job, tsr__region_text(scene, i, TSR__REG_PROMPT),
-                      tsr__region_text(scene, i, TSR__REG_NEGATIVE), tsr__region_number(scene, i, TSR__REG_CFG), err);
+    return make_guide(&out->guide, own, job, i, tsr__region_text(scene, i, TSR__REG_PROMPT),
+                      tsr__region_text(scene, i, TSR__REG_NEGATIVE), tsr__region_number(scene, i, TSR__REG_CFG),
+                      evaluate, err);
 }
 
 static void make_options(tsr__job *job) {
@@ -276,18 +314,19 @@ static void make_options(tsr__job *job) {
     options->recovery_ratio = (float)tsr__scene_number(scene, TSR__OPT_ADDITIONAL_SIGMA_RATIO);
 }
 
-static tsr_status make_base(tsr__job *job, tsr_engine *engine, tsr_error *err) {
+static tsr_status make_base(tsr__job *job, tsr_engine *engine, int evaluate, tsr_error *err) {
     static const tsr_region_base fresh = TSR_REGION_BASE_INIT;
     const tsr_scene *scene = job->scene;
     job->base = fresh;
     job->base.sampler = tsr__scene_text(scene, TSR__OPT_SAMPLER);
     job->base.scheduler = tsr__scene_text(scene, TSR__OPT_SCHEDULER);
     job->base.sigma_factor = (float)tsr__scene_number(scene, TSR__OPT_SIGMA_FACTOR);
-    return make_guide(&job->base.guide, engine, job, tsr__scene_text(scene, TSR__OPT_PROMPT),
-                      tsr__scene_text(scene, TSR__OPT_NEGATIVE), tsr__scene_number(scene, TSR__OPT_CFG), err);
+    return make_guide(&job->base.guide, engine, job, -1, tsr__scene_text(scene, TSR__OPT_PROMPT),
+                      tsr__scene_text(scene, TSR__OPT_NEGATIVE), tsr__scene_number(scene, TSR__OPT_CFG), evaluate, err);
 }
 
-tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, int evaluate, tsr_error *err) {
+tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, const tsr_latent *start,
+                        int evaluate, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__job *job = NULL;
     *out = NULL;
@@ -297,11 +336,11 @@ tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *sce
     job->region_count = job->scene->region_count;
     TSR_TRY(settle_seeds(job->scene, err));
     TSR_TRY(settle_defaults(job->scene, err));
-    TSR_TRY(make_start(job, engine, evaluate, err));
+    TSR_TRY(make_start(job, engine, start, evaluate, err));
     TSR_TRY(tsr__job_load_masks(job, err));
-    TSR_TRY(make_base(job, engine, err));
+    TSR_TRY(make_base(job, engine, evaluate, err));
     TSR_ALLOC_ZERO(err, job->regions, job->region_count ? job->region_count : 1);
-    for (int i = 0; i < job->region_count; i++) TSR_TRY(make_region(&job->regions[i], engine, job, i, err));
+    for (int i = 0; i < job->region_count; i++) TSR_TRY(make_region(&job->regions[i], engine, job, i, evaluate, err));
     make_options(job);
     *out = job;
     job = NULL;

@@ -4,6 +4,7 @@
 #ifndef TSR_ENGINE_PRIV_H
 #define TSR_ENGINE_PRIV_H
 
+#include "engine/engine_adapters.h"
 #include "engine/engine_family.h"
 #include "engine/scene_priv.h"
 #include "model/model.h"
@@ -16,9 +17,10 @@
 /* What a prompt became. Its address is the `cond` handle that sampling compares. */
 typedef struct tsr__conditioning {
     char *prompt;
-    int clip_skip; /* 0: the family's own */
-    float *values; /* [tokens, context width]; NULL: not encoded yet */
-    float *pooled; /* SDXL: [pooled width]; else NULL */
+    int clip_skip;              /* 0: the family's own */
+    tsr__adapter_set *adapters; /* of its text and of its evaluations; NULL: none */
+    float *values;              /* [tokens, context width]; NULL: not encoded yet */
+    float *pooled;              /* SDXL: [pooled width]; else NULL */
     int tokens;
     tsr__unet_context *context; /* NULL: not seen by the UNet yet */
     int coupled;                /* made of several, by tsr__conditioning_couple; has a context only, is in no list */
@@ -46,6 +48,7 @@ struct tsr_engine {
     tsr_prediction prediction;
     tsr_denoiser denoiser;
     tsr__conditioning *prompts;
+    tsr__adapter_set *adapters;            /* all that prompts have */
     const tsr_engine_callbacks *callbacks; /* of the run in hand, or NULL */
     tsr_engine *guests;                    /* models that regions brought, each once; owned */
     tsr_engine *next_guest;
@@ -73,10 +76,12 @@ size_t tsr__engine_weight_bytes(const tsr_engine *engine);
 tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *err);
 
 /* --- engine_text.c --- */
-/* The handle of a prompt, not yet encoded. */
+/* The handle of a prompt under some adapters (NULL: none), not yet encoded. */
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
-                                 tsr_error *err);
+                                 tsr__adapter_set *adapters, tsr_error *err);
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
+/* cond->context out of its values, under its adapters; the networks exist. */
+tsr_status tsr__engine_make_context(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
 /* tsr_denoiser's couple and uncouple. */
 tsr_status tsr__conditioning_couple(void *user, const void **out, const void *const *conds, const float *const *weights,
                                     int n, int height, int width, tsr_error *err);
@@ -107,8 +112,10 @@ struct tsr__job {
     int warning_count;
 };
 
-/* evaluate 0: a dry run; the init image is looked at but not encoded. */
-tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, int evaluate, tsr_error *err);
+/* start: NULL, or the latent and noise mask to take instead of what the scene names (a stopped run's own).
+ * evaluate 0: a dry run; the init image is looked at but not encoded. */
+tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *scene, const tsr_latent *start,
+                        int evaluate, tsr_error *err);
 void tsr__job_free(tsr__job *job);
 tsr_status tsr__job_warn(tsr__job *job, const char *text, tsr_error *err);
 

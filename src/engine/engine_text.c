@@ -6,17 +6,18 @@
 #include "model/text_encode.h"
 
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
-                                 tsr_error *err) {
+                                 tsr__adapter_set *adapters, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__conditioning *made = NULL;
     *out = NULL;
     for (tsr__conditioning *at = engine->prompts; at; at = at->next) {
-        if (at->clip_skip != clip_skip || strcmp(at->prompt, prompt) != 0) continue;
+        if (at->clip_skip != clip_skip || at->adapters != adapters || strcmp(at->prompt, prompt) != 0) continue;
         *out = at;
         return TSR_OK;
     }
     TSR_ALLOC_ZERO(err, made, 1);
     made->clip_skip = clip_skip;
+    made->adapters = adapters;
     made->prompt = tsr__strdup(prompt);
     if (!made->prompt) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     made->next = engine->prompts;
@@ -28,14 +29,26 @@ done:
     return status;
 }
 
+tsr_status tsr__engine_make_context(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
+    const tsr__nn_terms *terms = tsr__adapters_unet(cond->adapters);
+    tsr__nn_terms_use(engine->nn, &terms, 1);
+    tsr_status status = tsr__unet_context_new(&cond->context, engine->unet, cond->values, cond->tokens, err);
+    tsr__nn_terms_use(engine->nn, NULL, 0);
+    return status;
+}
+
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
     tsr_status status = TSR_OK;
+    char *warning = NULL; /* told when the job was made */
     if (cond->coupled) return TSR_OK;
+    TSR_TRY(tsr__adapters_bind(cond->adapters, engine, &warning, err));
     if (!cond->values) {
         TSR_TRY(tsr__engine_check_cancel(engine, err));
         TSR_TRY(tsr__engine_need_text(engine, err));
         tsr__text_rows text;
-        TSR_TRY(tsr__text_encode(&text, engine->text, engine->tokenizer, cond->prompt, cond->clip_skip, err));
+        const tsr__nn_terms *terms[TSR__TEXT_ENCODERS] = { tsr__adapters_text(cond->adapters, 0),
+                                                           tsr__adapters_text(cond->adapters, 1) };
+        TSR_TRY(tsr__text_encode(&text, engine->text, engine->tokenizer, cond->prompt, cond->clip_skip, terms, err));
         cond->values = text.rows;
         cond->pooled = text.pooled;
         cond->tokens = text.tokens;
@@ -50,9 +63,10 @@ tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, t
         if (tsr__text_width(engine->text) != tsr__unet_context_width(engine->unet))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its text encoder gives %d values a token, its UNet takes %d",
                      engine->model, tsr__text_width(engine->text), tsr__unet_context_width(engine->unet));
-        TSR_TRY(tsr__unet_context_new(&cond->context, engine->unet, cond->values, cond->tokens, err));
+        TSR_TRY(tsr__engine_make_context(engine, cond, err));
     }
 done:
+    free(warning);
     return status;
 }
 
@@ -86,6 +100,10 @@ tsr_status tsr__conditioning_couple(void *user, const void **out, const void *co
     for (int k = 0; k < n; k++) {
         tsr__conditioning *part = (tsr__conditioning *)(uintptr_t)conds[k];
         TSR_TRY(tsr__conditioning_need(engine, part, err));
+        if (k && part->adapters != made->adapters)
+            TSR_FAIL(err, TSR_UNSUPPORTED,
+                     "mode couple evaluates all regions at once: regions with adapters of their own need full or crop");
+        made->adapters = part->adapters;
         contexts[k] = part->context;
         if (k == 0) made->tokens = part->tokens;
     }
@@ -131,7 +149,7 @@ tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const 
     *out = NULL;
     if (clip_skip < 0 || clip_skip > 24)
         return tsr__fail(err, TSR_BAD_ARGUMENT, "clip_skip: %d is not in 1 (the last layer) to 24, or 0", clip_skip);
-    tsr_status status = tsr__conditioning_get(&cond, engine, prompt, clip_skip, err);
+    tsr_status status = tsr__conditioning_get(&cond, engine, prompt, clip_skip, NULL, err);
     if (status == TSR_OK) status = tsr__conditioning_need(engine, cond, err);
     if (status == TSR_OK) *out = cond;
     return status;

@@ -227,6 +227,7 @@ tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, cons
     case TSR_OPTION_BOX: return normalise_box(out, option, text, err);
     case TSR_OPTION_TEXT:
     case TSR_OPTION_PATH:
+    case TSR_OPTION_ADAPTERS:
     case TSR_OPTION_DATA: break;
     }
     return normalise_text(out, option, text, err);

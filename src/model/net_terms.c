@@ -12,6 +12,7 @@
 typedef struct change {
     const tsr__weight_entry *entry;
     tsr__lora_factors *parts; /* [entry->parts]; zeros: the adapter leaves that one */
+    float *bias;              /* [rows]; NULL: none */
     size_t rows, columns, rank;
     int found, dense;
 } change;
@@ -19,6 +20,23 @@ typedef struct change {
 static void clear_change(change *c) {
     for (int i = 0; c->parts && i < c->entry->parts; i++) tsr__lora_factors_clear(&c->parts[i]);
     free(c->parts);
+    free(c->bias);
+}
+
+/* The bias stands beside its weight in the checkpoint. */
+static tsr_status find_bias(change *c, const char *weight, size_t row, int rows, tsr__lora *lora, float strength,
+                            tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const int64_t shape = rows;
+    char *name = tsr__format("%.*s.bias", (int)(strlen(weight) - strlen(".weight")), weight);
+    if (!name) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (!tsr__lora_changes(lora, name)) goto done;
+    if (!c->bias) TSR_ALLOC_ZERO(err, c->bias, c->rows);
+    TSR_TRY(tsr__lora_add(lora, name, &shape, 1, strength, c->bias + row, NULL, err));
+    c->found = 1;
+done:
+    free(name);
+    return status;
 }
 
 static tsr_status find_change(change *c, const tsr__weight_entry *entry, tsr__lora *lora, float strength,
@@ -35,6 +53,9 @@ static tsr_status find_change(change *c, const tsr__weight_entry *entry, tsr__lo
         c->found |= found;
         c->dense |= found && !c->parts[i].up;
     }
+    for (size_t i = 0, row = 0; i < (size_t)entry->parts; row += (size_t)entry->rows[i++])
+        TSR_TRY(find_bias(c, entry->names[i], row, entry->rows[i], lora, strength, err));
+    if (c->bias && !c->rank) c->dense = 1; /* a bias alone rides on a product with zeros */
 done:
     return status;
 }
@@ -95,12 +116,12 @@ static tsr_status read_floats(void *user, float *dst, size_t count, tsr_error *e
 
 /* values [rows, columns] as a weight that takes the entry's input as the entry does. */
 static tsr_status pack_down(tsr__nn_weight **out, tsr__nn *nn, const tsr__weight_entry *e, const float *values,
-                            size_t rows, tsr_error *err) {
+                            size_t rows, const float *bias, tsr_error *err) {
     const float *from = values;
-    if (e->upsample) return tsr__upsample_weight(nn, out, values, (int)rows, e->in_c, err);
-    if (!e->k) return tsr__nn_linear_weight(nn, out, (int)rows, e->in_c, read_floats, &from, NULL, err);
+    if (e->upsample) return tsr__upsample_weight(nn, out, values, (int)rows, e->in_c, bias, err);
+    if (!e->k) return tsr__nn_linear_weight(nn, out, (int)rows, e->in_c, read_floats, &from, bias, err);
     return tsr__nn_conv_weight(nn, out, (int)rows, e->in_c, e->k, e->stride, e->pad_before, e->pad_after, read_floats,
-                               &from, NULL, err);
+                               &from, bias, err);
 }
 
 static tsr_status add_change(tsr__nn_terms *terms, tsr__nn *nn, const change *c, tsr_error *err) {
@@ -110,13 +131,13 @@ static tsr_status add_change(tsr__nn_terms *terms, tsr__nn *nn, const change *c,
     /* a rank beyond the layer's sides costs more than the whole difference */
     if (c->dense || c->rank * (c->rows + c->columns) >= c->rows * c->columns) {
         TSR_TRY(make_dense(&down, c, err));
-        TSR_TRY(pack_down(&low, nn, c->entry, down, c->rows, err));
+        TSR_TRY(pack_down(&low, nn, c->entry, down, c->rows, c->bias, err));
     } else {
         const float *from;
         TSR_TRY(stack_factors(&down, &up, c, err));
-        TSR_TRY(pack_down(&low, nn, c->entry, down, c->rank, err));
+        TSR_TRY(pack_down(&low, nn, c->entry, down, c->rank, NULL, err));
         from = up;
-        TSR_TRY(tsr__nn_linear_weight(nn, &high, (int)c->rows, (int)c->rank, read_floats, &from, NULL, err));
+        TSR_TRY(tsr__nn_linear_weight(nn, &high, (int)c->rows, (int)c->rank, read_floats, &from, c->bias, err));
     }
     status = tsr__nn_terms_add(terms, c->entry->weight, low, high, err);
     low = high = NULL;
@@ -128,28 +149,10 @@ done:
     return status;
 }
 
-/* Biases stand beside the logged weights. */
-static tsr_status refuse_biases(const tsr__weight_log *log, const tsr__lora *lora, tsr_error *err) {
-    for (size_t i = 0; i < log->count; i++)
-        for (int k = 0; k < log->entries[i].parts; k++) {
-            const char *name = log->entries[i].names[k];
-            char *bias = tsr__format("%.*s.bias", (int)(strlen(name) - strlen(".weight")), name);
-            if (!bias) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-            int changes = tsr__lora_changes(lora, bias);
-            free(bias);
-            if (changes)
-                return tsr__fail(err, TSR_UNSUPPORTED,
-                                 "the adapter changes biases (of %s): give it to the whole picture instead of a region",
-                                 name);
-        }
-    return TSR_OK;
-}
-
 tsr_status tsr__net_terms_add(tsr__nn_terms *terms, tsr__nn *nn, const tsr__weight_log *log, tsr__lora *lora,
                               float strength, tsr_error *err) {
     tsr_status status = TSR_OK;
     change c = { 0 };
-    TSR_TRY(refuse_biases(log, lora, err));
     for (size_t i = 0; i < log->count; i++) {
         TSR_TRY(find_change(&c, &log->entries[i], lora, strength, err));
         if (c.found && strength != 0.0f) TSR_TRY(add_change(terms, nn, &c, err));

@@ -6,8 +6,8 @@
 #include "weights/lora.h"
 
 /* Adds the adapter's layers of that network to terms (of the network's context). Plain LoRA stays low rank; LoHa, LoKr and
- * full differences become whole products, as costly as the layers they change. strength: for this network. UNSUPPORTED
- * for adapters that change biases or norms, which have no product to stand beside. */
+ * full differences become whole products, as costly as the layers they change. Changed norms have no product to stand
+ * beside: they stay unused (tsr__lora_unused). strength: for this network. */
 tsr_status tsr__net_terms_add(tsr__nn_terms *terms, tsr__nn *nn, const tsr__weight_log *log, tsr__lora *lora,
                               float strength, tsr_error *err);
 

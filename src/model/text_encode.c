@@ -7,7 +7,7 @@
 #include "core/check.h"
 #include "core/memory.h"
 
-enum { MAX_ENCODERS = 2 };
+enum { MAX_ENCODERS = TSR__TEXT_ENCODERS };
 
 /* What a family reads of its encoders. */
 static const struct family {
@@ -26,6 +26,7 @@ static const struct family {
 
 struct tsr__text_stack {
     const struct family *family;
+    tsr__nn *nn;
     tsr__clip *encoders[MAX_ENCODERS];
     int count, width;
 };
@@ -37,6 +38,7 @@ tsr_status tsr__text_stack_new(tsr__text_stack **out, tsr__nn *nn, const tsr__we
     *out = NULL;
     TSR_ALLOC_ZERO(err, stack, 1);
     stack->family = &FAMILIES[family];
+    stack->nn = nn;
     for (int i = 0; i < MAX_ENCODERS && stack->family->prefixes[i]; i++) {
         TSR_TRY(tsr__clip_new(&stack->encoders[i], nn, weights, stack->family->prefixes[i], config,
                               stack->family->heads_keys[i], err));
@@ -63,6 +65,10 @@ int tsr__text_width(const tsr__text_stack *stack) {
 int tsr__text_pooled_width(const tsr__text_stack *stack) {
     int from = stack->family->pooled;
     return from < 0 ? 0 : tsr__clip_pooled_width(stack->encoders[from]);
+}
+
+const tsr__weight_log *tsr__text_weights(const tsr__text_stack *stack, int i) {
+    return i < stack->count ? tsr__clip_weights(stack->encoders[i]) : NULL;
 }
 
 int tsr__text_default_skip(const tsr__text_stack *stack) {
@@ -123,16 +129,18 @@ done:
 }
 
 tsr_status tsr__text_encode(tsr__text_rows *out, const tsr__text_stack *stack, const tsr__tokenizer *tokenizer,
-                            const char *prompt, int clip_skip, tsr_error *err) {
+                            const char *prompt, int clip_skip, const tsr__nn_terms *const *terms, tsr_error *err) {
     tsr_status status = TSR_OK;
     float *parts[MAX_ENCODERS] = { NULL };
     int tokens[MAX_ENCODERS] = { 0 }, offset = 0;
     tsr__clip_want want = { clip_skip ? -clip_skip : -stack->family->skip, stack->family->normed, NULL };
     memset(out, 0, sizeof *out);
     if (tsr__text_pooled_width(stack)) TSR_ALLOC(err, out->pooled, tsr__text_pooled_width(stack));
-    for (int i = 0; i < stack->count; i++)
+    for (int i = 0; i < stack->count; i++) {
+        tsr__nn_terms_use(stack->nn, terms ? terms + i : NULL, terms ? 1 : 0);
         TSR_TRY(encode_one(stack->encoders[i], tokenizer, prompt, want, &parts[i], &tokens[i],
                            i == stack->family->pooled ? out->pooled : NULL, err));
+    }
     out->tokens = tokens[0]; /* one tokenizer: as many chunks for each encoder */
     TSR_ALLOC(err, out->rows, (size_t)out->tokens * (size_t)stack->width);
     for (int i = 0; i < stack->count; i++) {
@@ -143,6 +151,7 @@ tsr_status tsr__text_encode(tsr__text_rows *out, const tsr__text_stack *stack, c
         offset += (int)width;
     }
 done:
+    tsr__nn_terms_use(stack->nn, NULL, 0);
     for (int i = 0; i < MAX_ENCODERS; i++) free(parts[i]);
     if (status != TSR_OK) tsr__text_rows_clear(out);
     return status;

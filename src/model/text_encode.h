@@ -20,6 +20,10 @@ int tsr__text_pooled_width(const tsr__text_stack *stack); /* 0: no pooled output
 /* Layers from the end that the family reads: 1 (SD1) or 2 (SD2, SDXL). */
 int tsr__text_default_skip(const tsr__text_stack *stack);
 
+/* The weights of encoder i, for adapters; NULL: there is none. */
+const tsr__weight_log *tsr__text_weights(const tsr__text_stack *stack, int i);
+enum { TSR__TEXT_ENCODERS = 2 };
+
 /* What a prompt becomes; release with tsr__text_rows_clear. */
 typedef struct tsr__text_rows {
     float *rows;   /* [tokens, width] */
@@ -28,8 +32,9 @@ typedef struct tsr__text_rows {
 } tsr__text_rows;
 void tsr__text_rows_clear(tsr__text_rows *rows);
 
-/* clip_skip: 1 the last layer, 2 the one before, ...; 0: the family's own. */
+/* clip_skip: 1 the last layer, 2 the one before, ...; 0: the family's own. terms: NULL, or what adapters add to each
+ * encoder. */
 tsr_status tsr__text_encode(tsr__text_rows *out, const tsr__text_stack *stack, const tsr__tokenizer *tokenizer,
-                            const char *prompt, int clip_skip, tsr_error *err);
+                            const char *prompt, int clip_skip, const tsr__nn_terms *const *terms, tsr_error *err);
 
 #endif /* TSR_TEXT_ENCODE_H */

@@ -235,7 +235,7 @@ static tsr_status feed_samples(tsr__nn *nn, tsr__tensor *x, const tsr__transform
     tsr_status status = TSR_OK;
     int n;
     const tsr__nn_terms *const *terms = tsr__nn_terms_in_use(nn, &n);
-    if (!terms) return feed_forward(nn, x, layer, err);
+    if (!terms || n == 1) return feed_forward(nn, x, layer, err);
     for (int i = 0; i < x->n && status == TSR_OK; i++) {
         tsr__tensor sample = rows_of(x, (size_t)i * (size_t)x->w, (size_t)x->w);
         tsr__nn_terms_use(nn, terms + i, 1);

@@ -91,12 +91,19 @@ done:
 }
 
 tsr_status tsr__upsample_weight(tsr__nn *nn, tsr__nn_weight **out, const float *weight, int out_c, int in_c,
-                                tsr_error *err) {
+                                const float *bias, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *biases = NULL;
     tsr__tensor_view view = { .name = "", .dtype = TSR_DTYPE_F32, .rank = 1, .data = weight };
     view.count = (size_t)out_c * (size_t)in_c * 9;
     view.shape[0] = (int64_t)view.count;
     *out = NULL;
-    return fold_weight(nn, out, NULL, &view, out_c, in_c, NULL, err);
+    if (bias) TSR_ALLOC(err, biases, 4 * out_c);
+    for (int i = 0; bias && i < 4; i++) memcpy(biases + i * out_c, bias, (size_t)out_c * sizeof *bias);
+    TSR_TRY(fold_weight(nn, out, NULL, &view, out_c, in_c, biases, err));
+done:
+    free(biases);
+    return status;
 }
 
 tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, const char *name,

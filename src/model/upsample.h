@@ -9,9 +9,9 @@
 /* name.weight [c, c, 3, 3] and name.bias, packed for tsr__upsample_run. */
 tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, const char *name,
                               tsr_error *err);
-/* The same for numbers in memory: weight [out_c, in_c, 3, 3], no bias. */
+/* The same for numbers in memory: weight [out_c, in_c, 3, 3], bias NULL or [out_c]. */
 tsr_status tsr__upsample_weight(tsr__nn *nn, tsr__nn_weight **out, const float *weight, int out_c, int in_c,
-                                tsr_error *err);
+                                const float *bias, tsr_error *err);
 /* *x [n, h, w, c] becomes [n, height, width, c]; the old one is released. height is 2h or 2h - 1, width likewise: the
  * doubled picture is cut before the convolution, as a UNet wants it that has halved an odd side. */
 tsr_status tsr__upsample_run(tsr__nn *nn, tsr__tensor *x, const tsr__nn_weight *weight, int height, int width,

@@ -97,7 +97,7 @@ tsr_status tsr__nn_terms_add(tsr__nn_terms *terms, const tsr__nn_weight *weight,
                              tsr__nn_weight *up, tsr_error *err);
 size_t tsr__nn_terms_count(const tsr__nn_terms *terms);
 /* samples[i] (NULL: none) counts for sample i of everything tsr__nn_linear and tsr__nn_conv2d compute until the next call
- * of this; n must then be the batch. Borrowed. n 0: an end of it. */
+ * of this; n must then be the batch, or 1: the same for every sample. Borrowed. n 0: an end of it. */
 void tsr__nn_terms_use(tsr__nn *nn, const tsr__nn_terms *const *samples, int n);
 /* What is in use, for code that computes some samples at a time; NULL and 0: nothing. */
 const tsr__nn_terms *const *tsr__nn_terms_in_use(const tsr__nn *nn, int *n);

@@ -154,13 +154,15 @@ tsr_status tsr__terms_apply(tsr__nn *nn, tsr__tensor *y, const tsr__tensor *x, c
     tsr_status status = TSR_OK;
     const tsr__nn_terms *const *samples = nn->terms;
     int n = nn->terms_n;
-    if (x->n != n) return tsr__fail(err, TSR_BAD_ARGUMENT, "terms for %d samples, a batch of %d", n, x->n);
+    if (x->n != n && n != 1) return tsr__fail(err, TSR_BAD_ARGUMENT, "terms for %d samples, a batch of %d", n, x->n);
     nn->terms = NULL; /* terms have none of their own */
+    int each = n == 1 ? x->n : 1;
     for (int first = 0, next; first < n; first = next) {
         size_t count;
         const term *found = find_terms(samples[first], w, &count);
         for (next = first + 1; next < n && samples[next] == samples[first];) next++;
-        tsr__tensor part = samples_of(y, first, next - first), in = samples_of(x, first, next - first);
+        tsr__tensor part = samples_of(y, first, (next - first) * each),
+                    in = samples_of(x, first, (next - first) * each);
         for (size_t i = 0; i < count; i++) TSR_TRY(apply_term(nn, &part, &in, &found[i], err));
     }
 done:

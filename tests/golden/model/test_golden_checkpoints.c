@@ -67,7 +67,7 @@ static void compare_texts(const char *tag, tsr__text_family family, int pooled) 
         const char *prompt = json_string_value(json_array_get(json_object_get(f.index, "prompts"), (size_t)i));
         golden_tensor want = golden_get(f.golden, "%s/cond/%d", tag, i);
         tsr__text_rows rows;
-        OK(tsr__text_encode(&rows, stack, tokenizer, prompt, 0, &err));
+        OK(tsr__text_encode(&rows, stack, tokenizer, prompt, 0, NULL, &err));
         assert_int_equal((size_t)rows.tokens * (size_t)tsr__text_width(stack), want.count);
         compare("cond", tag, i, rows.rows, want);
         if (pooled) compare("pooled", tag, i, rows.pooled, golden_get(f.golden, "%s/pooled/%d", tag, i));

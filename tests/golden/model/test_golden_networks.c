@@ -92,7 +92,7 @@ static void compare_text(fixture *f, const char *key, size_t prompt, int skip_to
     const char *text = json_string_value(json_array_get(json_object_get(f->index, "prompts"), prompt));
     golden_tensor want = golden_get(f->golden, "%s", key);
     tsr__text_rows rows;
-    OK(tsr__text_encode(&rows, f->text, f->tokenizer, text, -skip_to, &err));
+    OK(tsr__text_encode(&rows, f->text, f->tokenizer, text, -skip_to, NULL, &err));
     assert_int_equal((size_t)rows.tokens * (size_t)tsr__text_width(f->text), want.count);
     compare(key, rows.rows, want, relative, least);
     tsr__text_rows_clear(&rows);
