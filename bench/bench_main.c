@@ -248,6 +248,7 @@ static int parse(int argc, char **argv, bench_options *options, int *json, int *
     int count = 0;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!argv[i]) return -1;
         if (!strcmp(argv[i], "--json")) *json = 1;
         else if (!strcmp(argv[i], "--profile")) options->profile = 1;
         else if (!strcmp(argv[i], "--cpu-time")) bench_clock = CLOCK_PROCESS_CPUTIME_ID;

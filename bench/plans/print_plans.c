@@ -242,7 +242,8 @@ static tsr_status upscaler(world *w, tsr_error *err) {
     for (int i = 0; i < n; i++) {
         int64_t evaluations = 0;
         int own = 0;
-        TSR_TRY(table.count(table.self, steps[i].time, &evaluations, &own, err));
+        const int shape[4] = { 1, 4, (int)steps[i].height / 8, (int)steps[i].width / 8 };
+        TSR_TRY(table.count(table.self, steps[i].time, shape, &evaluations, &own, err));
         json_array_append_new(
             list,
             json_pack("{s:i, s:i, s:b, s:s, s:i, s:I}", "width", (int)steps[i].width / 8 * 8, "height",
