@@ -19,6 +19,8 @@ typedef struct run_view {
     int show;
     int shown_lines; /* of the last preview in the terminal */
     tsr_error preview_error;
+    const char *state_path; /* NULL: no states */
+    int saved;
 } run_view;
 
 static int on_cancelled(void *user) {
@@ -43,6 +45,13 @@ static int on_preview(void *user, const tsr_image *image, const tsr_progress *at
     return view->preview_path && tsr_image_save(image, view->preview_path, 0, &view->preview_error) != TSR_OK;
 }
 
+static tsr_status on_save(void *user, const void *state, size_t size, tsr_error *err) {
+    run_view *view = user;
+    tsr_status status = tsr_state_write(view->state_path, state, size, err);
+    if (status == TSR_OK) view->saved = 1;
+    return status;
+}
+
 /* --- names of files ------------------------------------------------------------------------------------------------------- */
 static int known_extension(const char *path) {
     static const char *const known[] = { ".png", ".jpg", ".jpeg", ".webp" };
@@ -64,8 +73,8 @@ static int check_target(const char *key, const char *path) {
 }
 
 static int check_targets(const tsr_scene *scene) {
-    static const char *const keys[] = { "output", "preview", "save_latent" };
-    for (int i = 0; i < 3; i++) {
+    static const char *const keys[] = { "output", "preview", "save_latent", "save_state" };
+    for (int i = 0; i < 4; i++) {
         const char *path = tsr_scene_get(scene, keys[i]);
         if (i < 2 && *path && !known_extension(path))
             return usage_error("%s: '%.200s' does not end in .png, .jpg, .jpeg or .webp", keys[i], path);
@@ -154,32 +163,58 @@ static int print_plan(tsr_engine *engine, const tsr_scene *scene) {
     return fflush(stdout) ? EXIT_RUN : 0;
 }
 
-static int paint(tsr_engine *engine, const tsr_scene *scene) {
-    tsr_error err = TSR_ERROR_INIT;
-    tsr_result *result = NULL;
-    run_view view = { .preview_path = tsr_scene_get(scene, "preview"), .preview_error = TSR_ERROR_INIT };
-    int show = strcmp(tsr_scene_get(scene, "show"), "true") == 0;
-    if (!*view.preview_path) view.preview_path = NULL;
-    view.show = show && can_show() && view.preview_path;
+/* Says how to go on, as a line for the shell. */
+static int interrupted(const run_view *view, const resume_from *resume) {
+    if (view->saved || resume->path) {
+        const char *path = view->saved ? view->state_path : resume->path;
+        fputs("tessera: interrupted; go on with: tessera generate --resume '", stderr);
+        for (; *path; path++) fputs(*path == '\'' ? "'\\''" : (char[2]){ *path, 0 }, stderr);
+        fputs("'\n", stderr);
+    } else {
+        fputs("tessera: interrupted; nothing was written\n", stderr);
+    }
+    return 128 + stop_signal();
+}
+
+static tsr_engine_callbacks callbacks_of(run_view *view, const tsr_scene *scene, const resume_from *resume, int show) {
     tsr_engine_callbacks callbacks = TSR_ENGINE_CALLBACKS_INIT;
-    callbacks.user = &view;
+    view->preview_path = tsr_scene_get(scene, "preview");
+    view->state_path = tsr_scene_get(scene, "save_state");
+    if (!*view->preview_path) view->preview_path = NULL;
+    if (!*view->state_path) view->state_path = resume->path;
+    view->show = show && can_show() && view->preview_path;
+    callbacks.user = view;
     callbacks.progress = on_progress;
     callbacks.cancelled = on_cancelled;
-    callbacks.preview = view.preview_path ? on_preview : NULL;
+    callbacks.preview = view->preview_path ? on_preview : NULL;
+    callbacks.save = view->state_path ? on_save : NULL;
+    callbacks.save_seconds = strtod(tsr_scene_get(scene, "save_every"), NULL);
+    return callbacks;
+}
+
+static int paint(tsr_engine *engine, const tsr_scene *scene, const resume_from *resume) {
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_result *result = NULL;
+    tsr_status status;
+    run_view view = { .preview_error = TSR_ERROR_INIT };
+    int show = strcmp(tsr_scene_get(scene, "show"), "true") == 0;
+    tsr_engine_callbacks callbacks = callbacks_of(&view, scene, resume, show);
     progress_begin(&view.bar);
-    tsr_status status = tsr_engine_run(&result, engine, scene, &callbacks, &err);
+    if (resume->path) status = tsr_engine_resume(&result, engine, resume->state, resume->size, &callbacks, &err);
+    else status = tsr_engine_run(&result, engine, scene, &callbacks, &err);
     progress_clear(&view.bar);
-    if (stop_signal() && status == TSR_CANCELLED) {
-        fputs("tessera: interrupted; nothing was written\n", stderr);
-        return 128 + stop_signal();
-    }
+    if (stop_signal() && status == TSR_CANCELLED) return interrupted(&view, resume);
     if (status != TSR_OK) return report(view.preview_error.status != TSR_OK ? &view.preview_error : &err);
     for (int i = 0; i < result->warning_count; i++) fprintf(stderr, "tessera: note: %s\n", result->warnings[i]);
     if (view.show && view.shown_lines) printf("\033[%dA", view.shown_lines);
     int failed = save_result(result, scene, show && can_show());
-    if (!failed)
+    if (!failed) {
         fprintf(stderr, "text %.2f s, sampling %.2f s, decoding %.2f s\n", result->text_seconds, result->sample_seconds,
                 result->decode_seconds);
+        /* The picture is there: its state has no more use. */
+        if (view.saved) (void)unlink(view.state_path);
+        if (resume->path) (void)unlink(resume->path);
+    }
     tsr_result_free(result);
     return failed;
 }
@@ -188,12 +223,13 @@ int command_generate(int argc, char **argv) {
     tsr_error err = TSR_ERROR_INIT;
     tsr_scene *scene = NULL;
     tsr_engine *engine = NULL;
+    resume_from resume = { 0 };
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--help") != 0 && strcmp(argv[i], "-h") != 0) continue;
         print_generate_help(stdout);
         return fflush(stdout) ? EXIT_RUN : 0;
     }
-    int result = parse_options(&scene, argc, argv);
+    int result = parse_options(&scene, &resume, argc, argv);
     if (!result && tsr_scene_check(scene, &err) != TSR_OK) {
         report(&err);
         result = EXIT_USAGE;
@@ -204,9 +240,10 @@ int command_generate(int argc, char **argv) {
         if (tsr_engine_open_for(&engine, scene, &err) != TSR_OK) result = report(&err);
     }
     if (!result)
-        result =
-            strcmp(tsr_scene_get(scene, "dry_run"), "true") == 0 ? print_plan(engine, scene) : paint(engine, scene);
+        result = strcmp(tsr_scene_get(scene, "dry_run"), "true") == 0 ? print_plan(engine, scene)
+                                                                      : paint(engine, scene, &resume);
     tsr_engine_close(engine);
     tsr_scene_free(scene);
+    tsr_free(resume.state);
     return result;
 }

@@ -80,13 +80,23 @@ static int take_argument(argument *out, int argc, char **argv, int *at) {
     return 0;
 }
 
-/* --from and --scene start the scene, wherever they stand on the line; --region adds to it. */
+/* --from, --scene and --resume start the scene, wherever they stand on the line; --region adds to it. */
 static int is_start(const tsr_option_info *option) {
     return option && strcmp(option->key, "region") != 0 && (option->flags & TSR_OPTION_COMMAND);
 }
 
-static int load_start(tsr_scene **out, const argument *source) {
+static int load_state(tsr_scene **out, resume_from *resume, const char *path) {
     tsr_error err = TSR_ERROR_INIT;
+    resume->path = path;
+    if (tsr_state_load(&resume->state, &resume->size, path, &err) != TSR_OK) return report(&err);
+    if (tsr_state_scene(out, resume->state, resume->size, &err) == TSR_OK) return 0;
+    fprintf(stderr, "tessera: %s: %s\n", path, err.message);
+    return EXIT_RUN;
+}
+
+static int load_start(tsr_scene **out, resume_from *resume, const argument *source) {
+    tsr_error err = TSR_ERROR_INIT;
+    if (source->option && strcmp(source->option->key, "resume") == 0) return load_state(out, resume, source->value);
     if (!source->option) return tsr_scene_new(out, &err) == TSR_OK ? 0 : report(&err);
     if (strcmp(source->option->key, "scene") == 0)
         return tsr_scene_from_file(out, source->value, &err) == TSR_OK ? 0 : report(&err);
@@ -108,20 +118,31 @@ static int apply(tsr_scene *scene, const argument *given) {
     return tsr_scene_set(scene, given->option->key, value, &err) == TSR_OK ? 0 : bad_value(&err);
 }
 
-int parse_options(tsr_scene **out, int argc, char **argv) {
+/* What a stopped run may be given: things that do not change its picture. */
+static int check_resumed(const argument *given) {
+    char dashed[64];
+    const tsr_option_info *option = given->option;
+    if (is_start(option) || (option->flags & TSR_OPTION_LOCAL) || strcmp(option->key, "model") == 0) return 0;
+    with_dashes(dashed, sizeof dashed, option->key);
+    return usage_error("--%s cannot be given with --resume, which goes on with the picture as it was", dashed);
+}
+
+int parse_options(tsr_scene **out, resume_from *resume, int argc, char **argv) {
     argument source = { 0 }, given;
     tsr_scene *scene = NULL;
     int result = 0;
     *out = NULL;
+    memset(resume, 0, sizeof *resume);
     for (int at = 0; at < argc && !result;) {
         result = take_argument(&given, argc, argv, &at);
         if (result || !is_start(given.option)) continue;
-        if (source.option) result = usage_error("give one --from or one --scene");
+        if (source.option) result = usage_error("give one --from, one --scene or one --resume");
         source = given;
     }
-    if (!result) result = load_start(&scene, &source);
+    if (!result) result = load_start(&scene, resume, &source);
     for (int at = 0; at < argc && !result;) {
         result = take_argument(&given, argc, argv, &at);
+        if (!result && resume->path) result = check_resumed(&given);
         if (!result && !is_start(given.option)) result = apply(scene, &given);
     }
     if (!result) {

@@ -17,8 +17,16 @@ int usage_error(const char *format, ...)
 #endif
     ;
 
-/* Reads the options of `tessera generate` into a new scene. 0, or an exit status after a message. */
-int parse_options(tsr_scene **out, int argc, char **argv);
+/* A stopped run to go on with. */
+typedef struct resume_from {
+    const char *path; /* of argv; NULL: none */
+    void *state;      /* released with tsr_free */
+    size_t size;
+} resume_from;
+
+/* Reads the options of `tessera generate` into a new scene; *resume is what --resume names. 0, or an exit status after a
+ * message. */
+int parse_options(tsr_scene **out, resume_from *resume, int argc, char **argv);
 
 void print_generate_help(FILE *to);
 void print_man_page(FILE *to);

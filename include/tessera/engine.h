@@ -83,9 +83,14 @@ typedef struct tsr_engine_callbacks {
     int (*preview)(void *user, const tsr_image *image, const tsr_progress *progress);
     /* Asked before every network call and every part of the decoding; not 0 stops the run. */
     int (*cancelled)(void *user);
+    /* Gets the state of the run, whole and ready to be a file: when the run is stopped (also while it decodes), and after
+     * steps as the next two say (docs/resume.md). Valid during the call; a failure stops the run with it. */
+    tsr_status (*save)(void *user, const void *state, size_t size, tsr_error *err);
+    int save_steps;      /* save after so many steps; 0: not for that reason */
+    double save_seconds; /* save at the first step that ends so long after the last time; 0: not for that reason */
 } tsr_engine_callbacks;
 #define TSR_ENGINE_CALLBACKS_INIT                                                                                      \
-    { sizeof(tsr_engine_callbacks), 0, 0, 0, 0 }
+    { sizeof(tsr_engine_callbacks), 0, 0, 0, 0, 0, 0, 0.0 }
 
 /* Released by tsr_result_free; images may be taken out (leave NULL behind). */
 typedef struct tsr_result {
@@ -104,6 +109,15 @@ TSR_API void tsr_result_free(tsr_result *result); /* NULL is allowed */
  * leave pixels to a base without a prompt). */
 TSR_API tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene *scene,
                                   const tsr_engine_callbacks *callbacks, tsr_error *err);
+/* Goes on from a state that `save` got; scene, masks and start are in it. The result is the same bits as without the stop.
+ * Errors: BAD_FORMAT (damaged), UNSUPPORTED (another version), BAD_ARGUMENT (another model, or precision). */
+TSR_API tsr_status tsr_engine_resume(tsr_result **out, tsr_engine *engine, const void *state, size_t size,
+                                     const tsr_engine_callbacks *callbacks, tsr_error *err);
+/* The scene of a state, with the model and the precision that it ran with, for tsr_engine_open_for. */
+TSR_API tsr_status tsr_state_scene(tsr_scene **out, const void *state, size_t size, tsr_error *err);
+/* A state as a file: written whole or not at all. *out is released with tsr_free. */
+TSR_API tsr_status tsr_state_write(const char *path, const void *state, size_t size, tsr_error *err);
+TSR_API tsr_status tsr_state_load(void **out, size_t *size_out, const char *path, tsr_error *err);
 /* What tsr_engine_run would do, as text, without running the network; *out is released with tsr_free. */
 TSR_API tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scene, tsr_error *err);
 

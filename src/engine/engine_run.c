@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "engine/engine_priv.h"
+#include "engine/engine_state.h"
 
 static double now_seconds(void) {
     struct timespec now;
@@ -27,6 +28,7 @@ typedef struct watch {
     tsr_engine *engine;
     const tsr_engine_callbacks *callbacks;
     double preview_cost, last_preview;
+    tsr__engine_saver saver;
 } watch;
 
 /* Previews may take a sixth of the time at most. */
@@ -59,6 +61,10 @@ static int on_progress(void *user, const tsr_progress *at) {
     if (callbacks->cancelled && callbacks->cancelled(callbacks->user)) return 1;
     if (callbacks->progress && callbacks->progress(callbacks->user, at)) return 1;
     return preview_is_due(w, at) ? give_preview(w, at) : 0;
+}
+
+static tsr_status on_save(void *user, const void *state, size_t size, tsr_error *err) {
+    return tsr__engine_save(&((watch *)user)->saver, NULL, state, size, err);
 }
 
 /* --- the stages --------------------------------------------------------------------------------------------------------------- */
@@ -121,28 +127,54 @@ done:
     return status;
 }
 
-static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job, tsr_error *err) {
+/* Pictures of a finished latent. Stopping here keeps the latent, where states are wanted. */
+static tsr_status decode_or_save(tsr_result *result, watch *w, const tsr__job *job, tsr_error *err) {
+    tsr_error own = TSR_ERROR_INIT;
+    tsr_status status = decode_all(result, w->engine, job, err);
+    if (status != TSR_CANCELLED || !w->callbacks->save) return status;
+    status = tsr__engine_save(&w->saver, result->latent, NULL, 0, &own);
+    if (status == TSR_OK) return TSR_CANCELLED;
+    if (err) *err = own;
+    return status;
+}
+
+/* from: NULL, or the state to go on from. */
+static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job, tsr__engine_state *from,
+                          tsr_error *err) {
     tsr_status status = TSR_OK;
     static const tsr_engine_callbacks none = TSR_ENGINE_CALLBACKS_INIT;
     watch w = { .engine = engine, .callbacks = engine->callbacks ? engine->callbacks : &none };
     tsr_run_hooks hooks = TSR_RUN_HOOKS_INIT;
     hooks.user = &w;
     hooks.progress = on_progress;
-    double start = now_seconds(), texts, sampled;
-    TSR_TRY(encode_prompts(job, err));
-    texts = now_seconds();
-    TSR_TRY(sample(&result->latent, job, &hooks, err));
+    hooks.save = w.callbacks->save ? on_save : NULL;
+    hooks.save_steps = w.callbacks->save_steps;
+    hooks.save_seconds = w.callbacks->save_seconds;
+    hooks.state = from ? from->run.data : NULL;
+    hooks.state_size = from ? from->run.size : 0;
+    w.saver.engine = engine;
+    w.saver.job = job;
+    double start = now_seconds(), texts = start, sampled;
+    if (from && from->finished) {
+        result->latent = from->latent;
+        from->latent = NULL;
+    } else {
+        TSR_TRY(encode_prompts(job, err));
+        texts = now_seconds();
+        TSR_TRY(sample(&result->latent, job, &hooks, err));
+    }
     sampled = now_seconds();
-    TSR_TRY(decode_all(result, engine, job, err));
+    TSR_TRY(decode_or_save(result, &w, job, err));
     result->text_seconds = texts - start;
     result->sample_seconds = sampled - texts;
     result->decode_seconds = now_seconds() - sampled;
 done:
+    tsr__engine_saver_clear(&w.saver);
     return status;
 }
 
-tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene *scene,
-                          const tsr_engine_callbacks *callbacks, tsr_error *err) {
+static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scene *scene, tsr__engine_state *from,
+                            const tsr_engine_callbacks *callbacks, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__job *job = NULL;
     tsr_result *result = NULL;
@@ -150,8 +182,9 @@ tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene 
     engine->callbacks = callbacks;
     TSR_ALLOC_ZERO(err, result, 1);
     TSR_TRY(tsr__engine_need_unet(engine, err));
-    TSR_TRY(tsr__job_new(&job, engine, scene, 1, err));
-    TSR_TRY(run_job(result, engine, job, err));
+    TSR_TRY(tsr__job_new(&job, engine, scene, from ? from->latent : NULL, 1, err));
+    if (from) TSR_TRY(tsr__engine_state_check(from, engine, job, err));
+    TSR_TRY(run_job(result, engine, job, from, err));
     result->scene = job->scene;
     result->warnings = job->warnings;
     result->warning_count = job->warning_count;
@@ -164,6 +197,21 @@ done:
     engine->callbacks = NULL;
     tsr__job_free(job);
     tsr_result_free(result);
+    return status;
+}
+
+tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene *scene,
+                          const tsr_engine_callbacks *callbacks, tsr_error *err) {
+    return run_scene(out, engine, scene, NULL, callbacks, err);
+}
+
+tsr_status tsr_engine_resume(tsr_result **out, tsr_engine *engine, const void *state, size_t size,
+                             const tsr_engine_callbacks *callbacks, tsr_error *err) {
+    tsr__engine_state from;
+    *out = NULL;
+    tsr_status status = tsr__engine_state_read(&from, state, size, err);
+    if (status == TSR_OK) status = run_scene(out, engine, from.scene, &from, callbacks, err);
+    tsr__engine_state_clear(&from);
     return status;
 }
 
@@ -189,7 +237,7 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
     char *steps = NULL, *notes = NULL, *models = NULL;
     tsr_engine_info info = tsr_engine_get_info(engine);
     *out = NULL;
-    TSR_TRY(tsr__job_new(&job, engine, scene, 0, err));
+    TSR_TRY(tsr__job_new(&job, engine, scene, NULL, 0, err));
     if (job->region_count == 0) {
         TSR_TRY(plain_plan_text(&steps, engine, job, err));
     } else {

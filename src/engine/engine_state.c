@@ -1,0 +1,387 @@
+/* engine/engine_state.c - see engine_state.h. Whoever reads one of these files may have got it from a stranger: every length
+ * is checked against what is there before it is believed. */
+#include "engine/engine_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/sha256.h"
+
+enum { VERSION = 1, MAGIC_SIZE = 8, CHECKSUM_SIZE = 8, MAX_MODELS = 257, HASH_PART = 1 << 20, MAX_SIDE = 65536 };
+#define MAX_STATE ((size_t)4 << 30)
+static const char magic[MAGIC_SIZE + 1] = "TSRSTATE";
+
+/* --- models --------------------------------------------------------------------------------------------------------------- */
+/* Reading gigabytes to name a file would take longer than a step: its size and three parts tell checkpoints apart. */
+static tsr_status mark_model(tsr__model_mark *out, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    struct stat info;
+    tsr__sha256 sha;
+    unsigned char *part = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file || fstat(fileno(file), &info)) TSR_FAIL(err, TSR_IO, "%s: cannot be read", path);
+    out->size = (uint64_t)info.st_size;
+    TSR_ALLOC(err, part, HASH_PART);
+    tsr__sha256_init(&sha);
+    for (int i = 0; i < 3; i++) {
+        off_t last = info.st_size > HASH_PART ? info.st_size - HASH_PART : 0;
+        if (fseeko(file, i == 0 ? 0 : i == 1 ? last / 2 : last, SEEK_SET))
+            TSR_FAIL(err, TSR_IO, "%s: cannot be read", path);
+        tsr__sha256_add(&sha, part, fread(part, 1, HASH_PART, file));
+        if (ferror(file)) TSR_FAIL(err, TSR_IO, "%s: cannot be read", path);
+    }
+    tsr__sha256_end(&sha, out->hash);
+    free(out->path);
+    out->path = realpath(path, NULL);
+    if (!out->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+done:
+    free(part);
+    if (file) fclose(file);
+    return status;
+}
+
+/* The engines that a job's base and regions use, each once, in the order of the regions. Returns how many. */
+static int engines_of(const tsr_engine *out[MAX_MODELS], const tsr_engine *engine, const tsr__job *job) {
+    int n = 0;
+    out[n++] = engine;
+    for (int i = 0; i < job->region_count; i++) {
+        const tsr_engine *own = job->regions[i].guide.denoiser->user;
+        int known = 0;
+        for (int k = 0; k < n; k++) known |= out[k] == own;
+        if (!known && n < MAX_MODELS) out[n++] = own;
+    }
+    return n;
+}
+
+static tsr_status mark_models(tsr__engine_state *state, const tsr_engine *engine, const tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_engine *engines[MAX_MODELS];
+    int n = engines_of(engines, engine, job);
+    TSR_ALLOC_ZERO(err, state->models, n);
+    state->n_models = n;
+    for (int i = 0; i < n; i++) TSR_TRY(mark_model(&state->models[i], engines[i]->model, err));
+done:
+    return status;
+}
+
+tsr_status tsr__engine_state_check(const tsr__engine_state *state, const tsr_engine *engine, const tsr__job *job,
+                                   tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__engine_state now = { 0 };
+    const char *precision = tsr_engine_get_info(engine).precision;
+    if (strcmp(state->precision, precision) != 0)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT,
+                 "state: was saved in precision %s, the model is open in %s; the picture would be another one",
+                 state->precision, precision);
+    if (state->adapters != (engine->file != NULL))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from a model %s adapters",
+                 state->adapters ? "with" : "without");
+    TSR_TRY(mark_models(&now, engine, job, err));
+    if (now.n_models != state->n_models)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from %d models, the run has %d", state->n_models,
+                 now.n_models);
+    for (int i = 0; i < now.n_models; i++)
+        if (now.models[i].size != state->models[i].size ||
+            memcmp(now.models[i].hash, state->models[i].hash, sizeof now.models[i].hash) != 0)
+            TSR_FAIL(err, TSR_BAD_ARGUMENT,
+                     "state: was saved from another model: %s of %llu bytes; %s is not that one (give --model FILE "
+                     "when it has moved)",
+                     state->models[i].path, (unsigned long long)state->models[i].size, now.models[i].path);
+done:
+    tsr__engine_state_clear(&now);
+    return status;
+}
+
+/* --- scene ------------------------------------------------------------------------------------------------------------------ */
+static void text_out(tsr__stream *io, const char *text) {
+    const void *data = text;
+    size_t size = strlen(text);
+    tsr__stream_block(io, &data, &size);
+}
+
+/* A text of at most the limit, in fresh memory. */
+static tsr_status text_in(char **out, tsr__stream *io, tsr_error *err) {
+    const void *data = NULL;
+    size_t size = 0;
+    *out = NULL;
+    tsr__stream_block(io, &data, &size);
+    if (io->short_of_data || memchr(data, 0, size)) return tsr__state_damaged(err, "a text that is none");
+    *out = tsr__alloc(size + 1, 1);
+    if (!*out) return tsr__fail(err, TSR_NO_MEMORY, "out of memory for the state");
+    memcpy(*out, data, size);
+    (*out)[size] = 0;
+    return TSR_OK;
+}
+
+/* Values as they were typed, not as JSON numbers: the metadata shall be the same bytes. Data after the files' names, whose
+ * setting drops it. */
+static void settings_out(tsr__stream *io, char *const *text, tsr_option_scope scope) {
+    int n = 0;
+    for (int i = 0; i < tsr_option_count(scope); i++) n += text[i] != NULL;
+    tsr__stream_whole(io, &n);
+    for (int data = 0; data < 2; data++)
+        for (int i = 0; i < tsr_option_count(scope); i++) {
+            const tsr_option_info *option = tsr_option_at(scope, i);
+            if (!text[i] || (option->kind == TSR_OPTION_DATA) != data) continue;
+            text_out(io, option->key);
+            text_out(io, text[i]);
+        }
+}
+
+static void scene_out(tsr__stream *io, const tsr_scene *scene) {
+    int regions = scene->region_count;
+    settings_out(io, scene->text, TSR_OPTIONS_SCENE);
+    tsr__stream_whole(io, &regions);
+    for (int i = 0; i < regions; i++) settings_out(io, scene->regions[i].text, TSR_OPTIONS_REGION);
+}
+
+static tsr_status settings_in(tsr_scene *scene, int region, tsr__stream *io, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int n = 0;
+    char *key = NULL, *text = NULL;
+    tsr__stream_whole(io, &n);
+    if (n < 0 || n > tsr_option_count(region < 0 ? TSR_OPTIONS_SCENE : TSR_OPTIONS_REGION))
+        TSR_TRY(tsr__state_damaged(err, "too many settings"));
+    for (int i = 0; i < n; i++) {
+        free(key);
+        free(text);
+        text = NULL;
+        TSR_TRY(text_in(&key, io, err));
+        TSR_TRY(text_in(&text, io, err));
+        TSR_TRY(region < 0 ? tsr_scene_set(scene, key, text, err)
+                           : tsr_scene_set_region(scene, region, key, text, err));
+    }
+done:
+    free(key);
+    free(text);
+    return status;
+}
+
+static tsr_status scene_in(tsr_scene **out, tsr__stream *io, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_scene *scene = NULL;
+    int regions = 0;
+    *out = NULL;
+    TSR_TRY(tsr_scene_new(&scene, err));
+    TSR_TRY(settings_in(scene, -1, io, err));
+    tsr__stream_whole(io, &regions);
+    if (regions < 0 || regions > TSR_SCENE_MAX_REGIONS) TSR_TRY(tsr__state_damaged(err, "too many regions"));
+    for (int i = 0; i < regions; i++) {
+        TSR_TRY(tsr_scene_add_region(scene, NULL, err));
+        TSR_TRY(settings_in(scene, i, io, err));
+    }
+    *out = scene;
+    scene = NULL;
+done:
+    tsr_scene_free(scene);
+    return status;
+}
+
+/* --- latent ------------------------------------------------------------------------------------------------------------------- */
+static void latent_out(tsr__stream *io, const tsr_latent *latent) {
+    int shape[4], width = latent->noise_mask ? latent->noise_mask->width : 0,
+                  height = latent->noise_mask ? latent->noise_mask->height : 0, indices = latent->batch_index != NULL;
+    memcpy(shape, latent->shape, sizeof shape);
+    for (int i = 0; i < 4; i++) tsr__stream_whole(io, &shape[i]);
+    tsr__stream_reals(io, latent->values, tsr_latent_count(latent));
+    tsr__stream_whole(io, &width);
+    tsr__stream_whole(io, &height);
+    if (width) tsr__stream_reals(io, latent->noise_mask->values, (size_t)width * (size_t)height);
+    tsr__stream_whole(io, &indices);
+    for (int i = 0; indices && i < shape[0]; i++) tsr__stream_whole(io, &latent->batch_index[i]);
+}
+
+static int has_room(const tsr__stream *io, size_t values) {
+    return !io->short_of_data && values <= tsr__stream_left(io) / sizeof(float);
+}
+
+static tsr_status mask_in(tsr_mask **out, tsr__stream *io, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int width = 0, height = 0;
+    tsr__stream_whole(io, &width);
+    tsr__stream_whole(io, &height);
+    if (width == 0 && height == 0) goto done;
+    if (width < 1 || width > MAX_SIDE || height < 1 || height > MAX_SIDE ||
+        !has_room(io, (size_t)width * (size_t)height))
+        TSR_TRY(tsr__state_damaged(err, "a mask of an impossible size"));
+    TSR_TRY(tsr_mask_new(out, width, height, 0.0f, err));
+    tsr__stream_reals(io, (*out)->values, (size_t)width * (size_t)height);
+done:
+    return status;
+}
+
+static tsr_status latent_in(tsr_latent **out, tsr__stream *io, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_latent *latent = NULL;
+    int shape[4] = { 0 }, indices = 0;
+    size_t count = 1;
+    *out = NULL;
+    for (int i = 0; i < 4; i++) {
+        tsr__stream_whole(io, &shape[i]);
+        if (shape[i] < 1 || shape[i] > 4096) TSR_TRY(tsr__state_damaged(err, "a latent of an impossible size"));
+        count *= (size_t)shape[i];
+    }
+    if (!has_room(io, count)) TSR_TRY(tsr__state_damaged(err, "truncated in its latent"));
+    TSR_TRY(tsr_latent_new(&latent, shape[0], shape[1], shape[2], shape[3], err));
+    tsr__stream_reals(io, latent->values, count);
+    TSR_TRY(mask_in(&latent->noise_mask, io, err));
+    tsr__stream_whole(io, &indices);
+    if (indices < 0 || indices > 1 || !has_room(io, indices ? (size_t)shape[0] : 0))
+        TSR_TRY(tsr__state_damaged(err, "truncated in its latent"));
+    if (indices) TSR_ALLOC(err, latent->batch_index, shape[0]);
+    for (int i = 0; indices && i < shape[0]; i++) tsr__stream_whole(io, &latent->batch_index[i]);
+    *out = latent;
+    latent = NULL;
+done:
+    tsr_latent_free(latent);
+    return status;
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------------------------- */
+static void write_all(tsr__stream *io, const tsr__engine_state *state) {
+    char head[MAGIC_SIZE];
+    uint32_t version = VERSION;
+    int models = state->n_models, finished = state->finished, adapters = state->adapters;
+    tsr__block run = state->run;
+    memcpy(head, magic, sizeof head);
+    tsr__stream_bytes(io, head, sizeof head);
+    tsr__stream_word32(io, &version);
+    text_out(io, state->precision);
+    tsr__stream_whole(io, &adapters);
+    tsr__stream_whole(io, &models);
+    for (int i = 0; i < models; i++) {
+        text_out(io, state->models[i].path);
+        tsr__stream_word64(io, &state->models[i].size);
+        tsr__stream_bytes(io, state->models[i].hash, sizeof state->models[i].hash);
+    }
+    scene_out(io, state->scene);
+    tsr__stream_whole(io, &finished);
+    latent_out(io, state->latent);
+    tsr__stream_block(io, &run.data, &run.size);
+}
+
+tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, const void *run, size_t run_size,
+                            tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_engine_callbacks *callbacks = saver->engine->callbacks;
+    tsr__stream io = { 0 };
+    unsigned char *data = NULL;
+    if (!saver->known.n_models) TSR_TRY(mark_models(&saver->known, saver->engine, saver->job, err));
+    tsr__engine_state state = saver->known; /* its pointers are borrowed */
+    state.precision = (char *)(uintptr_t)tsr_engine_get_info(saver->engine).precision;
+    state.adapters = saver->engine->file != NULL;
+    state.scene = saver->job->scene;
+    state.finished = result != NULL;
+    state.latent = (tsr_latent *)(uintptr_t)(result ? result : saver->job->latent);
+    state.run = (tsr__block){ run, run_size };
+    write_all(&io, &state);
+    TSR_ALLOC(err, data, io.at + CHECKSUM_SIZE);
+    io = (tsr__stream){ .out = data };
+    write_all(&io, &state);
+    uint64_t sum = tsr__stream_checksum(data, io.at);
+    tsr__stream_word64(&io, &sum);
+    TSR_TRY(callbacks->save(callbacks->user, data, io.at, err));
+done:
+    free(data);
+    return status;
+}
+
+void tsr__engine_saver_clear(tsr__engine_saver *saver) {
+    tsr__engine_state_clear(&saver->known);
+}
+
+static tsr_status open_frame(tsr__stream *io, const void *data, size_t size, tsr_error *err) {
+    char head[MAGIC_SIZE];
+    uint32_t version = 0;
+    uint64_t sum = 0;
+    *io = (tsr__stream){ .in = data, .size = size };
+    tsr__stream_bytes(io, head, sizeof head);
+    if (io->short_of_data || memcmp(head, magic, sizeof head) != 0)
+        return tsr__fail(err, TSR_BAD_FORMAT, "state: not a state that Tessera saved");
+    tsr__stream_word32(io, &version);
+    if (!io->short_of_data && version != VERSION)
+        return tsr__fail(err, TSR_UNSUPPORTED, "state: of version %u, this Tessera (%s) reads %d", version,
+                         tsr_version(), VERSION);
+    if (tsr__stream_left(io) < CHECKSUM_SIZE) return tsr__state_damaged(err, "truncated");
+    tsr__stream tail = { .in = data, .at = size - CHECKSUM_SIZE, .size = size };
+    tsr__stream_word64(&tail, &sum);
+    io->size -= CHECKSUM_SIZE;
+    return sum == tsr__stream_checksum(data, io->size) ? TSR_OK
+                                                       : tsr__state_damaged(err, "truncated, or bytes changed");
+}
+
+static tsr_status models_in(tsr__engine_state *out, tsr__stream *io, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int n = 0;
+    tsr__stream_whole(io, &n);
+    if (n < 1 || n > MAX_MODELS) TSR_TRY(tsr__state_damaged(err, "no model"));
+    TSR_ALLOC_ZERO(err, out->models, n);
+    out->n_models = n;
+    for (int i = 0; i < n; i++) {
+        TSR_TRY(text_in(&out->models[i].path, io, err));
+        tsr__stream_word64(io, &out->models[i].size);
+        tsr__stream_bytes(io, out->models[i].hash, sizeof out->models[i].hash);
+    }
+done:
+    return status;
+}
+
+tsr_status tsr__engine_state_read(tsr__engine_state *out, const void *data, size_t size, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__stream io;
+    memset(out, 0, sizeof *out);
+    TSR_TRY(open_frame(&io, data, size, err));
+    TSR_TRY(text_in(&out->precision, &io, err));
+    tsr__stream_whole(&io, &out->adapters);
+    TSR_TRY(models_in(out, &io, err));
+    TSR_TRY(scene_in(&out->scene, &io, err));
+    tsr__stream_whole(&io, &out->finished);
+    TSR_TRY(latent_in(&out->latent, &io, err));
+    tsr__stream_block(&io, &out->run.data, &out->run.size);
+    TSR_TRY(tsr__state_close(&io, err));
+    if (out->finished < 0 || out->finished > 1 || out->adapters < 0 || out->adapters > 1 ||
+        (out->finished == 1) != (out->run.size == 0))
+        TSR_TRY(tsr__state_damaged(err, "a flag out of range"));
+done:
+    return status;
+}
+
+void tsr__engine_state_clear(tsr__engine_state *state) {
+    for (int i = 0; state->models && i < state->n_models; i++) free(state->models[i].path);
+    free(state->models);
+    free(state->precision);
+    tsr_scene_free(state->scene);
+    tsr_latent_free(state->latent);
+    memset(state, 0, sizeof *state);
+}
+
+/* --- for programs ---------------------------------------------------------------------------------------------------------- */
+tsr_status tsr_state_scene(tsr_scene **out, const void *state, size_t size, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__engine_state read;
+    *out = NULL;
+    TSR_TRY(tsr__engine_state_read(&read, state, size, err));
+    TSR_TRY(tsr_scene_set(read.scene, "precision", read.precision, err));
+    /* Wherever the program runs now. The shipped model is found as always: it may have moved with Tessera. */
+    if (tsr_scene_is_set(read.scene, "model")) TSR_TRY(tsr_scene_set(read.scene, "model", read.models[0].path, err));
+    *out = read.scene;
+    read.scene = NULL;
+done:
+    tsr__engine_state_clear(&read);
+    return status;
+}
+
+tsr_status tsr_state_load(void **out, size_t *size_out, const char *path, tsr_error *err) {
+    return tsr__read_file(out, size_out, path, MAX_STATE, err);
+}
+
+tsr_status tsr_state_write(const char *path, const void *state, size_t size, tsr_error *err) {
+    tsr__outfile *file = NULL;
+    tsr_status status = tsr__outfile_open(&file, path, err);
+    if (status != TSR_OK) return status;
+    status = tsr__outfile_write(file, state, size, err);
+    if (status == TSR_OK) return tsr__outfile_commit(file, err);
+    tsr__outfile_abort(file);
+    return status;
+}

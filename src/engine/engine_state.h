@@ -1,0 +1,45 @@
+/* engine/engine_state.h - a stopped run as one file: scene, models, start, and what region/ or sample/ saved.
+ *
+ *   "TSRSTATE" | version | precision | models | scene | finished | start or result | run | checksum */
+#ifndef TSR_ENGINE_STATE_H
+#define TSR_ENGINE_STATE_H
+
+#include "engine/engine_priv.h"
+#include "sample/run_state.h"
+
+/* Which file a model was: not its path, which may change. */
+typedef struct tsr__model_mark {
+    char *path; /* owned; where it was */
+    uint64_t size;
+    unsigned char hash[32]; /* of its start, middle and end */
+} tsr__model_mark;
+
+typedef struct tsr__engine_state {
+    char *precision;
+    int adapters;            /* the base's model had adapters merged in */
+    tsr__model_mark *models; /* the base's, then those that regions brought, each once */
+    int n_models;
+    tsr_scene *scene;
+    int finished;       /* sampling had ended: latent is the result */
+    tsr_latent *latent; /* else what the run started from */
+    tsr__block run;     /* points into the bytes */
+} tsr__engine_state;
+
+tsr_status tsr__engine_state_read(tsr__engine_state *out, const void *data, size_t size, tsr_error *err);
+void tsr__engine_state_clear(tsr__engine_state *state);
+/* Refuses an engine with another model or precision, before anything is computed. job: whose regions' models are open. */
+tsr_status tsr__engine_state_check(const tsr__engine_state *state, const tsr_engine *engine, const tsr__job *job,
+                                   tsr_error *err);
+
+/* Makes states of one run. Zero-initialise, set the first two, release with _clear. */
+typedef struct tsr__engine_saver {
+    const tsr_engine *engine;
+    const tsr__job *job;
+    tsr__engine_state known; /* models, looked at once */
+} tsr__engine_saver;
+/* Hands a state to the callbacks' save. result: the finished latent, or NULL while `run` is under way. */
+tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, const void *run, size_t run_size,
+                            tsr_error *err);
+void tsr__engine_saver_clear(tsr__engine_saver *saver);
+
+#endif /* TSR_ENGINE_STATE_H */
