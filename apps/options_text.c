@@ -181,6 +181,10 @@ void print_man_page(FILE *to) {
         man_rest(to, option);
     }
     fputs(".SH OTHER COMMANDS\n"
+          ".TP\n.B run \\fIWORKFLOW\\fR\nRun a ComfyUI workflow; \\-\\-help lists the options.\n"
+          ".TP\n.B serve\nServe ComfyUI's HTTP and WebSocket interface and a page to paint regions on, by default on\n"
+          "http://127.0.0.1:8188/; \\-\\-help lists the options.\n"
+          ".TP\n.B nodes \\fR[\\fINAME\\fR]\nList the nodes that run and serve know, or describe one.\n"
           ".TP\n.B inspect \\fIFILE\\fR...\nSay what a checkpoint, a picture or a latent file contains.\n"
           ".TP\n.B samplers\nList the samplers.\n"
           ".TP\n.B schedulers\nList the schedulers.\n"
