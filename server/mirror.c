@@ -127,7 +127,8 @@ void srv__mirror_keep_entry(srv_mirror *mirror, srv_record *record, srv_text *en
     record->entry = entry;
     mirror->entry_bytes += srv_text_size(entry);
     link_entry(mirror, record);
-    while (mirror->entry_bytes > MAX_ENTRY_BYTES && mirror->oldest != record) drop_entry(mirror, mirror->oldest);
+    while (mirror->entry_bytes > MAX_ENTRY_BYTES && mirror->oldest && mirror->oldest != record)
+        drop_entry(mirror, mirror->oldest);
 }
 
 void srv__mirror_touch(srv_mirror *mirror, srv_record *record) {

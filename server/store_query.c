@@ -195,14 +195,14 @@ static tsr_status make_history(srv_text **out, build *b, tsr_error *err) {
     char **ids = list_ids(&n, b);
     srv_text *text = ids ? srv_text_new(4096) : NULL;
     srv_text_puts(&text, "{");
-    for (int i = 0; i < n && status == TSR_OK; i++) {
+    for (int i = 0; ids && i < n && status == TSR_OK; i++) {
         srv_text *entry = NULL;
         status = get_entry(&entry, b->store, ids[i], err);
         if (entry) add_entry(&text, ids[i], entry);
         srv_text_unref(entry);
     }
     srv_text_puts(&text, "}");
-    for (int i = 0; i < n; i++) free(ids[i]);
+    for (int i = 0; ids && i < n; i++) free(ids[i]);
     free(ids);
     if (status == TSR_OK) *out = text;
     else srv_text_unref(text);
