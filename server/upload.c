@@ -198,7 +198,9 @@ static tsr_status open_original(tsr_image **out, srv_request *request, const upl
     int folder = -1, file = -1;
     long long size = 0;
     *out = NULL;
-    if (srv_form_text(text, sizeof text, &u->form, "original_ref") != 1)
+    /* comfy-ui-client writes the field's name otherwise than ComfyUI reads it. */
+    if (srv_form_text(text, sizeof text, &u->form, "original_ref") != 1 &&
+        srv_form_text(text, sizeof text, &u->form, "originalRef") != 1)
         SRV_FAIL(err, TSR_BAD_ARGUMENT, "original_ref is missing");
     SRV_TRY(srv_json_parse(&reference, text, strlen(text), err));
     const char *filename = json_string_value(json_object_get(reference, "filename"));
