@@ -1,0 +1,127 @@
+/* A region's own adapter: one batch in which every sample has another one gives what engines with merged weights give; lists
+ * of files as a person writes them, tags in prompts, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_priv.h"
+#include "golden_file.h"
+
+#define LORAS TSR_GOLDEN_DIR "/loras/"
+#define OK(call)                                                                                                       \
+    do {                                                                                                               \
+        tsr_error err = TSR_ERROR_INIT;                                                                                \
+        if ((call) != TSR_OK) fail_msg("%s", err.message);                                                             \
+    } while (0)
+
+enum { H = 16, W = 24, COUNT = 4 * H * W };
+
+/* adapter NULL: none */
+static tsr_engine *open_engine(const char *adapter, float strength) {
+    tsr_engine *engine = NULL;
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    tsr_adapter merged = { adapter, strength, strength };
+    options.model = TSR_GOLDEN_DIR "/checkpoints/golden-sd1.safetensors";
+    options.precision = TSR_PRECISION_F32;
+    options.adapters = &merged;
+    options.adapter_count = adapter ? 1 : 0;
+    OK(tsr_engine_open(&engine, &options, &err));
+    return engine;
+}
+
+static const tsr__conditioning *make_cond(tsr_engine *engine, const char *list) {
+    tsr__adapter_set *set = NULL;
+    tsr__conditioning *cond = NULL;
+    OK(tsr__adapters_get(&set, engine, list, "test", &err));
+    OK(tsr__conditioning_get(&cond, engine, "a cat on a hill", 1, set, &err));
+    return cond;
+}
+
+static void denoise(tsr_engine *engine, const void *const *conds, float *const *out, const float *x, int n) {
+    const int shape[4] = { 1, 4, H, W };
+    tsr_denoise_call calls[4];
+    for (int i = 0; i < n; i++) calls[i] = (tsr_denoise_call){ x, 3.0f, conds[i], out[i] };
+    OK(engine->denoiser.denoise(engine, shape, calls, n, &err));
+}
+
+static void batch__equals_merged_engines(void **state) {
+    static const char *const files[3] = { LORAS "lora-kohya-conv.safetensors", NULL, LORAS "lokr.safetensors" };
+    static float x[COUNT], got[3][COUNT], want[COUNT];
+    const void *conds[3];
+    float *outs[3] = { got[0], got[1], got[2] }, *one[1] = { want };
+    tsr_engine *shared = open_engine(NULL, 0);
+    (void)state;
+    for (int i = 0; i < COUNT; i++) x[i] = (float)((i * 7919) % 2001 - 1000) / 300.0f;
+    conds[0] = make_cond(shared, LORAS "lora-kohya-conv.safetensors:0.8");
+    conds[1] = make_cond(shared, "");
+    conds[2] = make_cond(shared, LORAS "lokr.safetensors:0.8");
+    assert_ptr_not_equal(conds[0], conds[1]);
+    assert_ptr_equal(conds[2], make_cond(shared, LORAS "lokr.safetensors:0.8")); /* equal lists are one */
+    denoise(shared, conds, outs, x, 3);
+    for (int i = 0; i < 3; i++) {
+        tsr_engine *merged = open_engine(files[i], 0.8f);
+        const void *cond = make_cond(merged, NULL);
+        denoise(merged, &cond, one, x, 1);
+        double worst = max_abs_diff(got[i], want, COUNT) / max_abs(want, COUNT);
+        print_message("%s worst %.2e\n", files[i] ? files[i] : "none", worst);
+        assert_true(worst < 1e-4);
+        tsr_engine_close(merged);
+    }
+    assert_true(max_abs_diff(got[0], got[1], COUNT) > 1e-3);
+    tsr_engine_close(shared);
+}
+
+static void expect_tags(const char *prompt, const char *clean, const char *list) {
+    char *got_clean = NULL, *got_list = NULL;
+    OK(tsr__adapters_from_prompt(&got_clean, &got_list, prompt, &err));
+    assert_string_equal(got_clean, clean);
+    assert_string_equal(got_list, list);
+    free(got_clean);
+    free(got_list);
+}
+
+static void prompts__give_their_tags(void **state) {
+    char *clean = NULL, *list = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    (void)state;
+    expect_tags("a cat", "a cat", "");
+    expect_tags("a <lora:hero:0.8>cat<lyco:x/y:1:0.5>", "a cat", "hero:0.8;x/y:1:0.5");
+    expect_tags("1 <lora: 2, <loras:x>", "1 <lora: 2, <loras:x>", "");
+    assert_int_equal(tsr__adapters_from_prompt(&clean, &list, "<lora:../secret:1>", &err), TSR_BAD_ARGUMENT);
+    assert_null(clean);
+}
+
+static void refuses(tsr_engine *engine, const char *list, tsr_status status, const char *words) {
+    tsr__adapter_set *set = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    assert_int_equal(tsr__adapters_get(&set, engine, list, "region 2", &err), status);
+    assert_null(set);
+    if (!strstr(err.message, words) || !strstr(err.message, "region 2")) fail_msg("%s", err.message);
+}
+
+static void lists__are_checked(void **state) {
+    tsr_engine *engine = open_engine(NULL, 0);
+    (void)state;
+    refuses(engine, "/nowhere/x.safetensors:1", TSR_NOT_FOUND, "/nowhere/x.safetensors");
+    refuses(engine, LORAS "lokr.safetensors:1e9", TSR_BAD_ARGUMENT, "-100 to 100");
+    refuses(engine, ":0.5", TSR_BAD_ARGUMENT, "names no file");
+    refuses(engine, TSR_GOLDEN_DIR "/checkpoints/golden-sd1.safetensors", TSR_BAD_FORMAT, "holds no LoRA");
+    tsr__adapter_set *a = NULL, *b = NULL;
+    OK(tsr__adapters_get(&a, engine, LORAS "lokr.safetensors:0.5:0.5; " LORAS "loha.safetensors", "x", &err));
+    OK(tsr__adapters_get(&b, engine, LORAS "lokr.safetensors:0.5;" LORAS "loha.safetensors:1;", "x", &err));
+    assert_ptr_equal(a, b);
+    tsr_engine_close(engine);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batch__equals_merged_engines),
+        cmocka_unit_test(prompts__give_their_tags),
+        cmocka_unit_test(lists__are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
