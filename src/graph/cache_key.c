@@ -69,6 +69,18 @@ static void add_scene(maker *m, const char *text) {
     tsr_scene_free(scene);
 }
 
+/* A prompt may name adapters in tags; which files they mean is the encoder's matter, so all of them count. */
+static tsr_status add_adapters(maker *m, const char *text, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__names names = { 0 };
+    if (!strstr(text, "lora") && !strstr(text, "lyco:")) return TSR_OK;
+    TSR_TRY(tsr__choices_loras(&names, m->graph, err));
+    for (int i = 0; i < names.count; i++) add_file(m, "loras", names.items[i]);
+done:
+    tsr__names_clear(&names);
+    return status;
+}
+
 static tsr_status add_literal(maker *m, const tsr__input *input, const json_t *value, tsr_error *err) {
     const char *folder = folder_of(input), *text = json_string_value(tsr__unwrap(value));
     char *literal = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
@@ -77,6 +89,7 @@ static tsr_status add_literal(maker *m, const tsr__input *input, const json_t *v
     free(literal);
     if (folder) add_file(m, folder, text);
     if (input->flags & TSR__IN_SCENE) add_scene(m, text);
+    if (input->type == TSR__V_STRING && text) return add_adapters(m, text, err);
     return TSR_OK;
 }
 

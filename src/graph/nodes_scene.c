@@ -35,6 +35,36 @@ static tsr_status resolve(char **text, const tsr_graph *graph, const tsr_option_
     return TSR_OK;
 }
 
+/* "NAME:0.8;NAME" with names of the loras folder becomes a list of paths. */
+static tsr_status resolve_adapters(char **text, const tsr_graph *graph, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_error reason = TSR_ERROR_INIT;
+    char *list = tsr__strdup(""), *name = NULL, *path = NULL;
+    for (const char *at = *text; *at; at += strcspn(at, ";"), at += *at == ';') {
+        size_t length = strcspn(at, ";"), end = strcspn(at, ":;");
+        if (!length) continue;
+        name = tsr__format("%.*s", (int)end, at);
+        if (!name || !list) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+        status = tsr__find_file(&path, graph, "loras", name, &reason);
+        if (status != TSR_OK) TSR_FAIL(err, status, "scene: lora: %s", reason.message);
+        char *longer = tsr__format("%s%s%s%.*s", list, *list ? ";" : "", path, (int)(length - end), at + end);
+        free(list);
+        free(name);
+        free(path);
+        list = longer;
+        name = path = NULL;
+    }
+    if (!list) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    free(*text);
+    *text = list;
+    list = NULL;
+done:
+    free(list);
+    free(name);
+    free(path);
+    return status;
+}
+
 /* Texts that are only painted or shown. Another text may come to name files one day: it is refused until it is known. */
 static int is_harmless(const tsr_option_info *option) {
     static const char *const texts[] = { "prompt", "negative", "name" };
@@ -59,6 +89,10 @@ static tsr_status settle_files(char **texts, tsr_option_scope scope, const tsr_g
         if (!texts[i]) continue;
         if (!is_harmless(option))
             return tsr__fail(err, TSR_UNSUPPORTED, "scene: %s cannot be set in a workflow", option->key);
+        if (option->kind == TSR_OPTION_ADAPTERS) {
+            status = resolve_adapters(&texts[i], graph, err);
+            if (status != TSR_OK) return status;
+        }
         if (option->kind != TSR_OPTION_PATH) continue;
         if (option->flags & TSR_OPTION_LOCAL)
             return tsr__fail(err, TSR_BAD_ARGUMENT,

@@ -146,6 +146,25 @@ static void cache__changed_files_are_read_again(void **state) {
     fixture_close(&f);
 }
 
+/* Adapters that a prompt may name by a tag: another file among them makes the prompt another. */
+static void cache__prompts_with_adapters_watch_their_folder(void **state) {
+    static const char tagged[] =
+        "{" GREY("0.5") "," NODE("3", "SaveImage", "\"images\":[\"2\",0],\"filename_prefix\":\"lora\"") "}";
+    char command[300];
+    (void)state;
+    FIXTURE(1 << 20, 0);
+    snprintf(command, sizeof command, "mkdir %s/loras && echo 1 > %s/loras/a.safetensors", f.models, f.models);
+    assert_int_equal(system(command), 0);
+    run_only(&f, tagged);
+    run_only(&f, tagged);
+    assert_non_null(strstr(f.told, "run[1 2 3]"));
+    snprintf(command, sizeof command, "echo 22 > %s/loras/a.safetensors", f.models);
+    assert_int_equal(system(command), 0);
+    run_only(&f, tagged);
+    assert_non_null(strstr(f.told, "run[1 2] *1 *2 >3"));
+    fixture_close(&f);
+}
+
 /* Every choice that lists files says of which folder, or a changed file would go unnoticed. */
 static void cache__all_choices_of_files_have_a_folder(void **state) {
     int folders = 0;
@@ -281,6 +300,7 @@ int main(void) {
         cmocka_unit_test(cache__least_recently_used_go_first),
         cmocka_unit_test(cache__what_is_larger_than_all_is_not_kept),
         cmocka_unit_test(cache__changed_files_are_read_again),
+        cmocka_unit_test(cache__prompts_with_adapters_watch_their_folder),
         cmocka_unit_test(cache__all_choices_of_files_have_a_folder),
         cmocka_unit_test(cache__can_be_released),
         cmocka_unit_test(models__kept_values_open_their_model_again),
