@@ -33,6 +33,10 @@ struct tsr_workflow {
 
 /* workflow_ui.c: UI format to API format. *out is a new reference. */
 tsr_status tsr__workflow_from_ui(json_t **out, const json_t *ui, tsr_error *err);
+/* workflow_subgraphs.c: {nodes, links} of a drawn workflow with all subgraphs laid out flat; their borders are nodes of type
+ * TSR__UI_BORDER with `pass`: for each slot the link to follow, or a value. *out is a new reference. */
+#define TSR__UI_BORDER "tessera/border"
+tsr_status tsr__subgraphs_expand(json_t **out, const json_t *drawn, tsr_error *err);
 
 /* A link's source, or -1 when it is no link or leads nowhere. */
 int tsr__workflow_link(const tsr_workflow *workflow, const json_t *value, int *slot_out);
