@@ -1,8 +1,8 @@
 /* graph/workflow_ui.c - ComfyUI's UI format (a drawn graph) to its API format (what runs).
  *
  * What the page's own export does: muted nodes and the links to them go away; bypassed nodes pass an input of the same type
- * through; reroutes are followed; primitive nodes become values; widget values get their names from the node table. Notes
- * and groups are only drawn. */
+ * through; reroutes are followed; primitive nodes become values; widget values get their names from the node table; subgraphs
+ * are laid out flat (workflow_subgraphs.c). Notes and groups are only drawn. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,9 +55,14 @@ static int is_primitive(const json_t *node) {
     return is_type(node, names);
 }
 
+static int is_border(const json_t *node) {
+    static const char *const names[] = { TSR__UI_BORDER, NULL };
+    return is_type(node, names);
+}
+
 static int is_drawn_only(const json_t *node) {
     static const char *const names[] = { "Note", "MarkdownNote", NULL };
-    return is_type(node, names) || is_reroute(node) || is_primitive(node);
+    return is_type(node, names) || is_reroute(node) || is_primitive(node) || is_border(node);
 }
 
 static json_int_t mode_of(const json_t *node) {
@@ -95,7 +100,12 @@ static source follow(const ui *u, const json_t *link_id) {
             found.value = json_array_get(json_object_get(found.node, "widgets_values"), 0);
             return found;
         }
-        if (is_reroute(found.node))
+        if (is_border(found.node)) {
+            const json_t *pass = json_array_get(json_object_get(found.node, "pass"), (size_t)found.slot);
+            found.value = json_object_get(pass, "value");
+            if (found.value) return found;
+            link_id = json_object_get(pass, "link");
+        } else if (is_reroute(found.node))
             link_id = json_object_get(json_array_get(json_object_get(found.node, "inputs"), 0), "link");
         else if (mode_of(found.node) == MODE_BYPASSED) link_id = bypass(found.node, found.slot);
         else return found;
@@ -206,13 +216,15 @@ tsr_status tsr__workflow_from_ui(json_t **out, const json_t *drawn, tsr_error *e
     tsr_status status = TSR_OK;
     ui u = { json_object(), json_object() };
     json_t *prompt = json_object(), *node;
-    const json_t *nodes = json_object_get(drawn, "nodes");
+    json_t *flat = NULL;
     size_t i;
     *out = NULL;
     if (!u.nodes || !u.links || !prompt) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    if (json_array_size(json_object_get(json_object_get(drawn, "definitions"), "subgraphs")) > 0)
-        TSR_FAIL(err, TSR_UNSUPPORTED,
-                 "the workflow holds subgraphs; unpack them in ComfyUI, or export it in API format (Export (API))");
+    if (json_array_size(json_object_get(json_object_get(drawn, "definitions"), "subgraphs")) > 0) {
+        TSR_TRY(tsr__subgraphs_expand(&flat, drawn, err));
+        drawn = flat;
+    }
+    const json_t *nodes = json_object_get(drawn, "nodes");
     TSR_TRY(index_nodes(&u, nodes, err));
     TSR_TRY(index_links(&u, json_object_get(drawn, "links"), err));
     json_array_foreach(nodes, i, node) {
@@ -225,5 +237,6 @@ done:
     json_decref(prompt);
     json_decref(u.nodes);
     json_decref(u.links);
+    json_decref(flat);
     return status;
 }

@@ -64,7 +64,6 @@ static void workflow__refuses_what_is_none(void **state) {
     refused("{\"nodes\":[{\"id\":1,\"type\":\"A\"},{\"id\":1,\"type\":\"B\"}],\"links\":[]}", TSR_BAD_FORMAT,
             "two nodes");
     refused("{\"nodes\":[{\"type\":\"A\"}],\"links\":[]}", TSR_BAD_FORMAT, "no id");
-    refused("{\"nodes\":[],\"definitions\":{\"subgraphs\":[{}]}}", TSR_UNSUPPORTED, "subgraphs");
     memset(deep, '[', sizeof deep - 1);
     deep[sizeof deep - 1] = 0;
     refused(deep, TSR_TOO_LARGE, "levels");
