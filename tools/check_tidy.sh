@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs clang-tidy over the library, the command and the examples; a warning is an error.
-#   tools/check_tidy.sh BUILD_FOLDER [PATTERN]     a configured folder, and which files (default: src, apps, examples)
+# Runs clang-tidy over the library, the server, the command and the examples; a warning is an error.
+#   tools/check_tidy.sh BUILD_FOLDER [PATTERN]     a configured folder, and which files (default: src, server, apps, examples)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:?a build folder with compile_commands.json, for example build/release}
-pattern=${2:-/(src|apps|examples)/.*\.c$}
+pattern=${2:-/(src|server|apps|examples)/.*\.c$}
 
 # run-clang-tidy takes its file list from compile_commands.json, one process a core. gcc's own options are unknown to clang, not wrong.
 run-clang-tidy -quiet -p "$build" -extra-arg=-Wno-unknown-warning-option \

@@ -70,6 +70,6 @@ run_tests() {
     local preset=$1
     shift
     say "testing build/$preset"
-    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=0 \
+    OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} GOMP_SPINCOUNT=0 \
         ctest --test-dir "build/$preset" --output-on-failure -j "$(nproc)" "$@"
 }

@@ -24,7 +24,7 @@ class Server:
 
     def __init__(self, folder, *options):
         self.folder = folder
-        environment = dict(os.environ, OMP_NUM_THREADS="2", GOMP_SPINCOUNT="0")
+        environment = {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "0", **os.environ}
         environment.pop("TESSERA_MODEL", None)
         self.log = open(os.path.join(folder, "server.log"), "ab")
         self.process = subprocess.Popen(
