@@ -16,7 +16,8 @@ struct srv_worker {
     struct srv_context *context;
     tsr_graph *graph; /* the thread's own */
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t taking; /* held while the store says that a job runs and the state here does not yet; before lock */
+    pthread_mutex_t lock;   /* of what follows */
     pthread_cond_t changed;
     int awake, release_models, release_results;
     srv_worker_state state;
@@ -223,7 +224,6 @@ static void run_job(srv_worker *worker, const srv_job *job) {
     tsr_error err = TSR_ERROR_INIT;
     errand e = { .worker = worker };
     double start = seconds_now();
-    set_job(worker, job);
     srv_hub_send_status(worker->context->hub);
     tsr_status status = srv_run_begin(&e.run, worker->context, job, &err);
     if (status == TSR_OK) status = run_workflow(&e, &err);
@@ -231,6 +231,15 @@ static void run_job(srv_worker *worker, const srv_job *job) {
     else end_job(&e, status == TSR_OK ? NULL : &err, seconds_now() - start);
     set_job(worker, NULL);
     srv_run_clear(&e.run);
+}
+
+/* Who sees the job run in /queue may interrupt it. */
+static tsr_status take_job(srv_job **out, srv_worker *worker, tsr_error *err) {
+    pthread_mutex_lock(&worker->taking);
+    tsr_status status = srv_store_take(worker->context->store, out, err);
+    if (*out) set_job(worker, *out);
+    pthread_mutex_unlock(&worker->taking);
+    return status;
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------------ */
@@ -241,7 +250,7 @@ static void *work(void *argument) {
         tsr_error err = TSR_ERROR_INIT;
         srv_job *job = NULL;
         release_memory(worker);
-        if (srv_store_take(worker->context->store, &job, &err) != TSR_OK) {
+        if (take_job(&job, worker, &err) != TSR_OK) {
             if (failures++ % 60 == 0)
                 srv_log_event(worker->context->log, SRV_LOG_ERROR, "job_not_taken", "reason=%s", err.message);
             wait_a_second(worker);
@@ -275,6 +284,7 @@ static void free_worker(srv_worker *worker) {
     tsr_graph_close(worker->graph);
     pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->lock);
+    pthread_mutex_destroy(&worker->taking);
     free(worker);
 }
 
@@ -285,6 +295,7 @@ tsr_status srv_worker_start(srv_worker **out, struct srv_context *context, tsr_e
     SRV_ALLOC(err, worker, 1);
     worker->context = context;
     pthread_mutex_init(&worker->lock, NULL);
+    pthread_mutex_init(&worker->taking, NULL);
     pthread_cond_init(&worker->changed, NULL);
     SRV_TRY(open_graph(worker, err));
     *out = worker; /* the thread's first event may ask for the worker's state */
@@ -317,10 +328,12 @@ void srv_worker_wake(srv_worker *worker) {
 }
 
 int srv_worker_interrupt(srv_worker *worker, const char *id) {
+    pthread_mutex_lock(&worker->taking);
     pthread_mutex_lock(&worker->lock);
     int runs = *worker->state.job && (!id || strcmp(worker->state.job, id) == 0);
     if (runs) atomic_store(&worker->interrupted, 1);
     pthread_mutex_unlock(&worker->lock);
+    pthread_mutex_unlock(&worker->taking);
     return runs;
 }
 
