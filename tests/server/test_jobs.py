@@ -267,6 +267,16 @@ class Queue(ServeCase):
         self.assertEqual(entry["status"]["messages"][-1][0], "execution_interrupted")
         self.assertEqual(self.server.wait_for(waiting)["status"]["status_str"], "success")
 
+    def test_an_interrupt_is_never_lost(self):
+        self.server.post("/interrupt")
+        self.server.wait_for(self.blocker)
+        for _ in range(10):  # as soon as the queue says that it runs
+            self.blocker = self.server.submit(painting(1, steps=LONG))
+            while not self.server.get("/queue")["queue_running"]:
+                pass
+            self.server.post("/interrupt")
+            self.assertEqual(self.server.wait_for(self.blocker)["status"]["messages"][-1][0], "execution_interrupted")
+
     def test_history_is_deleted(self):
         self.server.post("/interrupt")
         first, second = self.server.submit(colour(1)), self.server.submit(colour(2))
