@@ -46,6 +46,10 @@ static void free_set(tsr__adapter_set *set) {
     free(set);
 }
 
+const char *tsr__adapters_file(const tsr__adapter_set *set, int index) {
+    return set && index >= 0 && index < set->count ? set->items[index].path : NULL;
+}
+
 void tsr__adapters_free_all(tsr_engine *engine) {
     while (engine->adapters) {
         tsr__adapter_set *next = engine->adapters->next;

@@ -22,6 +22,8 @@ tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **
 /* After tsr__adapters_bind; NULL set: NULL. */
 const tsr__nn_terms *tsr__adapters_unet(const tsr__adapter_set *set);
 const tsr__nn_terms *tsr__adapters_text(const tsr__adapter_set *set, int encoder);
+/* The path of a file of the set; NULL out of range, or without a set. */
+const char *tsr__adapters_file(const tsr__adapter_set *set, int index);
 void tsr__adapters_free_all(tsr_engine *engine);
 
 /* Takes <lora:NAME:STRENGTH> out of a prompt: *clean is the prompt without them, *list what tsr__adapters_get reads ("" when

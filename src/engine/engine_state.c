@@ -7,14 +7,15 @@
 #include <sys/stat.h>
 
 #include "core/sha256.h"
+#include "engine/engine_adapters.h"
 
-enum { VERSION = 1, MAGIC_SIZE = 8, CHECKSUM_SIZE = 8, MAX_MODELS = 257, HASH_PART = 1 << 20, MAX_SIDE = 65536 };
+enum { VERSION = 1, MAGIC_SIZE = 8, CHECKSUM_SIZE = 8, MAX_FILES = 4096, HASH_PART = 1 << 20, MAX_SIDE = 65536 };
 #define MAX_STATE ((size_t)4 << 30)
 static const char magic[MAGIC_SIZE + 1] = "TSRSTATE";
 
-/* --- models --------------------------------------------------------------------------------------------------------------- */
+/* --- models and adapters --------------------------------------------------------------------------------------------------------------- */
 /* Reading gigabytes to name a file would take longer than a step: its size and three parts tell checkpoints apart. */
-static tsr_status mark_model(tsr__model_mark *out, const char *path, tsr_error *err) {
+static tsr_status mark_file(tsr__file_mark *out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     struct stat info;
     tsr__sha256 sha;
@@ -41,27 +42,38 @@ done:
     return status;
 }
 
-/* The engines that a job's base and regions use, each once, in the order of the regions. Returns how many. */
-static int engines_of(const tsr_engine *out[MAX_MODELS], const tsr_engine *engine, const tsr__job *job) {
-    int n = 0;
-    out[n++] = engine;
-    for (int i = 0; i < job->region_count; i++) {
-        const tsr_engine *own = job->regions[i].guide.denoiser->user;
-        int known = 0;
-        for (int k = 0; k < n; k++) known |= out[k] == own;
-        if (!known && n < MAX_MODELS) out[n++] = own;
-    }
-    return n;
+typedef struct file_list {
+    const char *paths[MAX_FILES];
+    int n;
+} file_list;
+
+static void add_file(file_list *list, const char *path) {
+    for (int i = 0; i < list->n; i++)
+        if (strcmp(list->paths[i], path) == 0) return;
+    if (list->n < MAX_FILES) list->paths[list->n++] = path;
 }
 
-static tsr_status mark_models(tsr__engine_state *state, const tsr_engine *engine, const tsr__job *job, tsr_error *err) {
+/* What one prompt is evaluated with. */
+static void add_files(file_list *list, const tsr_guide *guide) {
+    const tsr_engine *engine = guide->denoiser->user;
+    const tsr__conditioning *cond = guide->positive;
+    add_file(list, engine->model);
+    for (int i = 0; tsr__adapters_file(cond->adapters, i); i++) add_file(list, tsr__adapters_file(cond->adapters, i));
+}
+
+/* The checkpoints and adapters of base and regions, each once; the picture's own checkpoint first. */
+static tsr_status mark_files(tsr__engine_state *state, const tsr_engine *engine, const tsr__job *job, tsr_error *err) {
     tsr_status status = TSR_OK;
-    const tsr_engine *engines[MAX_MODELS];
-    int n = engines_of(engines, engine, job);
-    TSR_ALLOC_ZERO(err, state->models, n);
-    state->n_models = n;
-    for (int i = 0; i < n; i++) TSR_TRY(mark_model(&state->models[i], engines[i]->model, err));
+    file_list *list = NULL;
+    TSR_ALLOC_ZERO(err, list, 1);
+    add_file(list, engine->model);
+    add_files(list, &job->base.guide);
+    for (int i = 0; i < job->region_count; i++) add_files(list, &job->regions[i].guide);
+    TSR_ALLOC_ZERO(err, state->files, list->n);
+    state->n_files = list->n;
+    for (int i = 0; i < list->n; i++) TSR_TRY(mark_file(&state->files[i], list->paths[i], err));
 done:
+    free(list);
     return status;
 }
 
@@ -75,19 +87,20 @@ tsr_status tsr__engine_state_check(const tsr__engine_state *state, const tsr_eng
                  "state: was saved in precision %s, the model is open in %s; the picture would be another one",
                  state->precision, precision);
     if (state->adapters != (engine->file != NULL))
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from a model %s adapters",
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from a model %s adapters merged into it",
                  state->adapters ? "with" : "without");
-    TSR_TRY(mark_models(&now, engine, job, err));
-    if (now.n_models != state->n_models)
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from %d models, the run has %d", state->n_models,
-                 now.n_models);
-    for (int i = 0; i < now.n_models; i++)
-        if (now.models[i].size != state->models[i].size ||
-            memcmp(now.models[i].hash, state->models[i].hash, sizeof now.models[i].hash) != 0)
+    TSR_TRY(mark_files(&now, engine, job, err));
+    if (now.n_files != state->n_files)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from %d model and adapter files, the run has %d",
+                 state->n_files, now.n_files);
+    for (int i = 0; i < now.n_files; i++)
+        if (now.files[i].size != state->files[i].size ||
+            memcmp(now.files[i].hash, state->files[i].hash, sizeof now.files[i].hash) != 0)
             TSR_FAIL(err, TSR_BAD_ARGUMENT,
-                     "state: was saved from another model: %s of %llu bytes; %s is not that one (give --model FILE "
-                     "when it has moved)",
-                     state->models[i].path, (unsigned long long)state->models[i].size, now.models[i].path);
+                     "state: was saved from another %s: %s of %llu bytes; %s is not that one (give --model FILE "
+                     "when a model has moved)",
+                     i ? "file" : "model", state->files[i].path, (unsigned long long)state->files[i].size,
+                     now.files[i].path);
 done:
     tsr__engine_state_clear(&now);
     return status;
@@ -242,18 +255,18 @@ done:
 static void write_all(tsr__stream *io, const tsr__engine_state *state) {
     char head[MAGIC_SIZE];
     uint32_t version = VERSION;
-    int models = state->n_models, finished = state->finished, adapters = state->adapters;
+    int files = state->n_files, finished = state->finished, adapters = state->adapters;
     tsr__block run = state->run;
     memcpy(head, magic, sizeof head);
     tsr__stream_bytes(io, head, sizeof head);
     tsr__stream_word32(io, &version);
     text_out(io, state->precision);
     tsr__stream_whole(io, &adapters);
-    tsr__stream_whole(io, &models);
-    for (int i = 0; i < models; i++) {
-        text_out(io, state->models[i].path);
-        tsr__stream_word64(io, &state->models[i].size);
-        tsr__stream_bytes(io, state->models[i].hash, sizeof state->models[i].hash);
+    tsr__stream_whole(io, &files);
+    for (int i = 0; i < files; i++) {
+        text_out(io, state->files[i].path);
+        tsr__stream_word64(io, &state->files[i].size);
+        tsr__stream_bytes(io, state->files[i].hash, sizeof state->files[i].hash);
     }
     scene_out(io, state->scene);
     tsr__stream_whole(io, &finished);
@@ -267,7 +280,7 @@ tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, 
     const tsr_engine_callbacks *callbacks = saver->engine->callbacks;
     tsr__stream io = { 0 };
     unsigned char *data = NULL;
-    if (!saver->known.n_models) TSR_TRY(mark_models(&saver->known, saver->engine, saver->job, err));
+    if (!saver->known.n_files) TSR_TRY(mark_files(&saver->known, saver->engine, saver->job, err));
     tsr__engine_state state = saver->known; /* its pointers are borrowed */
     state.precision = (char *)(uintptr_t)tsr_engine_get_info(saver->engine).precision;
     state.adapters = saver->engine->file != NULL;
@@ -311,17 +324,17 @@ static tsr_status open_frame(tsr__stream *io, const void *data, size_t size, tsr
                                                        : tsr__state_damaged(err, "truncated, or bytes changed");
 }
 
-static tsr_status models_in(tsr__engine_state *out, tsr__stream *io, tsr_error *err) {
+static tsr_status files_in(tsr__engine_state *out, tsr__stream *io, tsr_error *err) {
     tsr_status status = TSR_OK;
     int n = 0;
     tsr__stream_whole(io, &n);
-    if (n < 1 || n > MAX_MODELS) TSR_TRY(tsr__state_damaged(err, "no model"));
-    TSR_ALLOC_ZERO(err, out->models, n);
-    out->n_models = n;
+    if (n < 1 || n > MAX_FILES) TSR_TRY(tsr__state_damaged(err, "no model"));
+    TSR_ALLOC_ZERO(err, out->files, n);
+    out->n_files = n;
     for (int i = 0; i < n; i++) {
-        TSR_TRY(text_in(&out->models[i].path, io, err));
-        tsr__stream_word64(io, &out->models[i].size);
-        tsr__stream_bytes(io, out->models[i].hash, sizeof out->models[i].hash);
+        TSR_TRY(text_in(&out->files[i].path, io, err));
+        tsr__stream_word64(io, &out->files[i].size);
+        tsr__stream_bytes(io, out->files[i].hash, sizeof out->files[i].hash);
     }
 done:
     return status;
@@ -334,7 +347,7 @@ tsr_status tsr__engine_state_read(tsr__engine_state *out, const void *data, size
     TSR_TRY(open_frame(&io, data, size, err));
     TSR_TRY(text_in(&out->precision, &io, err));
     tsr__stream_whole(&io, &out->adapters);
-    TSR_TRY(models_in(out, &io, err));
+    TSR_TRY(files_in(out, &io, err));
     TSR_TRY(scene_in(&out->scene, &io, err));
     tsr__stream_whole(&io, &out->finished);
     TSR_TRY(latent_in(&out->latent, &io, err));
@@ -348,8 +361,8 @@ done:
 }
 
 void tsr__engine_state_clear(tsr__engine_state *state) {
-    for (int i = 0; state->models && i < state->n_models; i++) free(state->models[i].path);
-    free(state->models);
+    for (int i = 0; state->files && i < state->n_files; i++) free(state->files[i].path);
+    free(state->files);
     free(state->precision);
     tsr_scene_free(state->scene);
     tsr_latent_free(state->latent);
@@ -364,7 +377,7 @@ tsr_status tsr_state_scene(tsr_scene **out, const void *state, size_t size, tsr_
     TSR_TRY(tsr__engine_state_read(&read, state, size, err));
     TSR_TRY(tsr_scene_set(read.scene, "precision", read.precision, err));
     /* Wherever the program runs now. The shipped model is found as always: it may have moved with Tessera. */
-    if (tsr_scene_is_set(read.scene, "model")) TSR_TRY(tsr_scene_set(read.scene, "model", read.models[0].path, err));
+    if (tsr_scene_is_set(read.scene, "model")) TSR_TRY(tsr_scene_set(read.scene, "model", read.files[0].path, err));
     *out = read.scene;
     read.scene = NULL;
 done:

@@ -1,24 +1,24 @@
 /* engine/engine_state.h - a stopped run as one file: scene, models, start, and what region/ or sample/ saved.
  *
- *   "TSRSTATE" | version | precision | models | scene | finished | start or result | run | checksum */
+ *   "TSRSTATE" | version | precision | files | scene | finished | start or result | run | checksum */
 #ifndef TSR_ENGINE_STATE_H
 #define TSR_ENGINE_STATE_H
 
 #include "engine/engine_priv.h"
 #include "sample/run_state.h"
 
-/* Which file a model was: not its path, which may change. */
-typedef struct tsr__model_mark {
+/* Which file a model or an adapter was: not its path, which may change. */
+typedef struct tsr__file_mark {
     char *path; /* owned; where it was */
     uint64_t size;
     unsigned char hash[32]; /* of its start, middle and end */
-} tsr__model_mark;
+} tsr__file_mark;
 
 typedef struct tsr__engine_state {
     char *precision;
-    int adapters;            /* the base's model had adapters merged in */
-    tsr__model_mark *models; /* the base's, then those that regions brought, each once */
-    int n_models;
+    int adapters;          /* the base's model had adapters merged in */
+    tsr__file_mark *files; /* the picture's model, then all others and all adapters, each once */
+    int n_files;
     tsr_scene *scene;
     int finished;       /* sampling had ended: latent is the result */
     tsr_latent *latent; /* else what the run started from */
@@ -35,7 +35,7 @@ tsr_status tsr__engine_state_check(const tsr__engine_state *state, const tsr_eng
 typedef struct tsr__engine_saver {
     const tsr_engine *engine;
     const tsr__job *job;
-    tsr__engine_state known; /* models, looked at once */
+    tsr__engine_state known; /* files, looked at once */
 } tsr__engine_saver;
 /* Hands a state to the callbacks' save. result: the finished latent, or NULL while `run` is under way. */
 tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, const void *run, size_t run_size,
