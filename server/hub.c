@@ -175,6 +175,7 @@ static srv_frame *described_preview(const char *type, const void *bytes, size_t 
     if (head) {
         put_u32(head, 4);
         put_u32(head + 4, length);
+        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): its length stands before it */
         memcpy(head + 8, text, length);
         frame = srv_frame_new(SRV_WS_BINARY, head, 8 + length, bytes, size, 1);
     }

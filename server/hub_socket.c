@@ -12,11 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "server_features.h"
 #include "http_text.h"
 #include "hub_priv.h"
 #include "json_text.h"
 #include "request_priv.h"
+#include "server_features.h"
 #include "websocket.h"
 
 enum { MESSAGE_MAX = 64 << 10, UNANSWERED_MAX = 4, CLOSE_MS = 500 };

@@ -112,7 +112,7 @@ static int find_socket(const struct mg_request_info *info) {
     if (inet_pton(AF_INET, info->remote_addr, &wanted.sin_addr) != 1) return -1;
     wanted.sin_port = htons((uint16_t)info->remote_port);
     for (int fd = 0; fd < LAST_DESCRIPTOR; fd++) {
-        struct sockaddr_in remote, local;
+        struct sockaddr_in remote = { 0 }, local = { 0 };
         socklen_t remote_size = sizeof remote, local_size = sizeof local;
         if (getpeername(fd, (struct sockaddr *)&remote, &remote_size) != 0 || remote.sin_family != AF_INET ||
             remote.sin_port != wanted.sin_port || remote.sin_addr.s_addr != wanted.sin_addr.s_addr)
