@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "civetweb.h"
 #include "request.h"
+#include <civetweb.h>
 
 typedef struct page_file {
     const char *name, *type, *tag; /* tag with its quotes, as ETag has it */
@@ -13,7 +13,7 @@ typedef struct page_file {
     size_t size;
 } page_file;
 
-#include "page_files.inc"
+#include <page_files.inc> /* made by cmake/embed_page.py in the build folder */
 
 enum { FILE_COUNT = sizeof FILES / sizeof *FILES };
 
