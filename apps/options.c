@@ -122,7 +122,8 @@ static int apply(tsr_scene *scene, const argument *given) {
 static int check_resumed(const argument *given) {
     char dashed[64];
     const tsr_option_info *option = given->option;
-    if (is_start(option) || (option->flags & TSR_OPTION_LOCAL) || strcmp(option->key, "model") == 0) return 0;
+    if (!option || is_start(option) || (option->flags & TSR_OPTION_LOCAL) || strcmp(option->key, "model") == 0)
+        return 0;
     with_dashes(dashed, sizeof dashed, option->key);
     return usage_error("--%s cannot be given with --resume, which goes on with the picture as it was", dashed);
 }
