@@ -55,8 +55,7 @@ static char *number_text(const tsr__input *input, double value) {
     if (input->type == TSR__V_INT) return tsr__format("%.0f", value);
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
-        double back = strtod(text, NULL);
-        if (memcmp(&back, &value, sizeof value) == 0) break;
+        if (strtod(text, NULL) == value) break;
     }
     return tsr__format(strpbrk(text, ".en") ? "%s" : "%s.0", text);
 }
