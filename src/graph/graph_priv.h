@@ -93,7 +93,10 @@ typedef struct tsr__slot {
     char *checkpoint; /* path */
     tsr__adapter *adapters;
     int n_adapters;
-    tsr_engine *engine;
+    struct tsr__slot *base; /* with adapters: the slot without, whose engine serves both; NULL: engine is its own */
+    tsr__adapter_set *set;  /* with a base: the adapters as terms beside its engine's weights; NULL: not made yet */
+    int merged;             /* the adapters need merged weights after all, in an engine of their own */
+    tsr_engine *engine;     /* see tsr__slot_now */
     tsr__bound *bound;
     tsr__pair *pairs;
     tsr__cond_denoiser lists;
@@ -120,6 +123,8 @@ struct tsr_graph {
     tsr__slot *painter;                    /* whose network samples; for previews; NULL between runs */
 };
 
+/* The open engine that serves a slot, or NULL. */
+tsr_engine *tsr__slot_now(const tsr__slot *slot);
 tsr_status tsr__slot_get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, tsr_error *err);
 /* The slot's model with one more adapter. */
 tsr_status tsr__slot_adapt(tsr__slot **out, tsr_graph *graph, const tsr__slot *slot, const char *path, double model,

@@ -32,6 +32,7 @@ static void free_slot(tsr__slot *slot) {
     tsr_engine_close(slot->engine);
     for (int i = 0; i < slot->n_adapters; i++) free(slot->adapters[i].path);
     free(slot->adapters);
+    if (slot->base) slot->base->refs--;
     free(slot->checkpoint);
     free(slot->key);
     free(slot);
@@ -49,10 +50,19 @@ void tsr__slot_refs(tsr__slot *slot, int change) {
     slot->refs += change;
 }
 
-static void close_engine(tsr__slot *slot) {
-    clear_bound(slot);
+/* What others made with it goes first. */
+static void close_engine(tsr_graph *graph, tsr__slot *slot) {
+    for (tsr__slot *at = graph->slots; at; at = at->next) {
+        if (at != slot && at->base != slot) continue;
+        clear_bound(at);
+        at->set = NULL;
+    }
     tsr_engine_close(slot->engine);
     slot->engine = NULL;
+}
+
+tsr_engine *tsr__slot_now(const tsr__slot *slot) {
+    return slot->base && !slot->merged ? slot->base->engine : slot->engine;
 }
 
 /* Values may stand for a slot whose engine is closed; it is opened again when one is used. */
@@ -91,13 +101,13 @@ void tsr__slots_end_run(tsr_graph *graph) {
     graph->painter = NULL;
     for (tsr__slot *idle = longest_idle(graph); idle && idle_bytes(graph) > graph->model_memory;
          idle = longest_idle(graph))
-        close_engine(idle);
+        close_engine(graph, idle);
     free_unused(graph);
 }
 
 void tsr__slots_close_engines(tsr_graph *graph) {
     for (tsr__slot *slot = graph->slots; slot; slot = slot->next) {
-        close_engine(slot);
+        close_engine(graph, slot);
         slot->last_run = 0;
     }
     free_unused(graph);
@@ -155,6 +165,10 @@ static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint,
         if (!slot->adapters[i].path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
     if (!slot->checkpoint) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (n) { /* the model itself is opened once for all its adapters */
+        TSR_TRY(get(&slot->base, graph, checkpoint, NULL, 0, err));
+        slot->base->refs++;
+    }
     slot->key = key;
     key = NULL;
     slot->last_run = graph->runs;
@@ -187,15 +201,24 @@ done:
     return status;
 }
 
+/* The slot's adapters as the engine's options take them; released with free(). */
+static tsr_status list_adapters(tsr_adapter **out, const tsr__slot *slot, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, *out, slot->n_adapters + 1);
+    for (int i = 0; i < slot->n_adapters; i++) {
+        tsr_adapter adapter = { slot->adapters[i].path, (float)slot->adapters[i].model, (float)slot->adapters[i].clip };
+        (*out)[i] = adapter;
+    }
+done:
+    return status;
+}
+
 static tsr_status open_engine(tsr__slot *slot, const tsr_graph *graph, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     tsr_adapter *adapters = NULL;
-    TSR_ALLOC_ZERO(err, adapters, slot->n_adapters + 1);
-    for (int i = 0; i < slot->n_adapters; i++) {
-        tsr_adapter adapter = { slot->adapters[i].path, (float)slot->adapters[i].model, (float)slot->adapters[i].clip };
-        adapters[i] = adapter;
-    }
+    TSR_TRY(list_adapters(&adapters, slot, err));
     options.model = slot->checkpoint;
     options.precision = graph->precision;
     options.threads = graph->threads;
@@ -207,13 +230,37 @@ done:
     return status;
 }
 
+/* Terms beside the base's weights. Adapters with layers that terms cannot hold (changed norms) are merged instead. */
+static tsr_status make_set(tsr__slot *slot, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_adapter *adapters = NULL;
+    char *left_out = NULL;
+    TSR_TRY(list_adapters(&adapters, slot, err));
+    TSR_TRY(tsr__adapters_get_files(&slot->set, engine, adapters, slot->n_adapters, err));
+    TSR_TRY(tsr__adapters_bind(slot->set, engine, &left_out, err));
+    if (left_out) slot->merged = 1;
+done:
+    if (status != TSR_OK || slot->merged) slot->set = NULL;
+    free(left_out);
+    free(adapters);
+    return status;
+}
+
 tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot, tsr_error *err) {
     tsr_status status = TSR_OK;
+    tsr_engine *engine = NULL;
     *out = NULL;
-    if (!slot->engine) TSR_TRY(open_engine(slot, graph, err));
-    slot->engine->callbacks = graph->callbacks;
     slot->last_run = graph->runs;
-    *out = slot->engine;
+    if (slot->base && !slot->merged) {
+        TSR_TRY(tsr__slot_engine(&engine, graph, slot->base, err));
+        if (!slot->set) TSR_TRY(make_set(slot, engine, err));
+    }
+    if (!slot->base || slot->merged) {
+        if (!slot->engine) TSR_TRY(open_engine(slot, graph, err));
+        engine = slot->engine;
+    }
+    engine->callbacks = graph->callbacks;
+    *out = engine;
 done:
     return status;
 }
@@ -224,6 +271,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     tsr_status status = TSR_OK;
     tsr__bound *bound = NULL;
     tsr__conditioning *cond = NULL;
+    tsr_engine *engine = tsr__slot_now(slot);
     *out = NULL;
     for (tsr__bound *at = slot->bound; at; at = at->next) {
         if (at->text != text) continue;
@@ -231,24 +279,25 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
         return TSR_OK;
     }
     size_t count = (size_t)text->tokens * (size_t)text->width;
-    TSR_TRY(tsr__engine_need_unet(slot->engine, err));
-    TSR_TRY(tsr__engine_need_text(slot->engine, err)); /* knows whether the family pools */
-    if (text->width != tsr__unet_context_width(slot->engine->unet))
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    TSR_TRY(tsr__engine_need_text(engine, err)); /* knows whether the family pools */
+    if (text->width != tsr__unet_context_width(engine->unet))
         TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d values a token, the model %s takes %d", text->width,
-                 slot->checkpoint, tsr__unet_context_width(slot->engine->unet));
+                 slot->checkpoint, tsr__unet_context_width(engine->unet));
     TSR_ALLOC_ZERO(err, cond, 1);
     cond->clip_skip = 1;
     cond->tokens = text->tokens;
     TSR_ALLOC(err, cond->values, count);
     memcpy(cond->values, text->values, count * sizeof *cond->values);
-    if (text->pooled_width != tsr__text_pooled_width(slot->engine->text))
+    if (text->pooled_width != tsr__text_pooled_width(engine->text))
         TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d pooled values, the model %s takes %d",
-                 text->pooled_width, slot->checkpoint, tsr__text_pooled_width(slot->engine->text));
+                 text->pooled_width, slot->checkpoint, tsr__text_pooled_width(engine->text));
     if (text->pooled) {
         TSR_ALLOC(err, cond->pooled, text->pooled_width);
         memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);
     }
-    TSR_TRY(tsr__unet_context_new(&cond->context, slot->engine->unet, cond->values, cond->tokens, err));
+    cond->adapters = slot->base && !slot->merged ? slot->set : NULL;
+    TSR_TRY(tsr__engine_make_context(engine, cond, err));
     TSR_ALLOC_ZERO(err, bound, 1);
     bound->text = text;
     text->refs++;
@@ -277,6 +326,7 @@ static int is_plain(const tsr__value *list) {
 static tsr_status entries_of(tsr__cond_entry **out, tsr__slot *slot, const tsr__value *list, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__cond_entry *entries = NULL;
+    const tsr_engine *engine = tsr__slot_now(slot);
     *out = NULL;
     TSR_ALLOC_ZERO(err, entries, list->n_conds + 1);
     for (int i = 0; i < list->n_conds; i++) {
@@ -289,8 +339,8 @@ static tsr_status entries_of(tsr__cond_entry **out, tsr__slot *slot, const tsr__
         if (from->mask) TSR_TRY(tsr__one_mask(&to->mask, from->mask, "a conditioning's mask", err));
         to->mask_strength = from->mask_strength;
         to->mask_bounds = from->mask_bounds;
-        to->start_sigma = tsr_sigma_of_percent(slot->engine->table, from->start);
-        to->end_sigma = tsr_sigma_of_percent(slot->engine->table, from->end);
+        to->start_sigma = tsr_sigma_of_percent(engine->table, from->start);
+        to->end_sigma = tsr_sigma_of_percent(engine->table, from->end);
     }
     *out = entries;
     entries = NULL;

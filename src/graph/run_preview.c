@@ -17,7 +17,7 @@ static double now_seconds(void) {
 /* The map is made once for a model; one that cannot be made is tried again at the next preview. */
 static const tsr__preview_map *map_of(tsr__slot *slot) {
     tsr_error ignored = TSR_ERROR_INIT;
-    if (slot->preview.channels == 0 && tsr__preview_map_fit(&slot->preview, slot->engine, &ignored) != TSR_OK)
+    if (slot->preview.channels == 0 && tsr__preview_map_fit(&slot->preview, tsr__slot_now(slot), &ignored) != TSR_OK)
         slot->preview.channels = 0;
     return slot->preview.channels ? &slot->preview : NULL;
 }
@@ -38,13 +38,13 @@ static tsr_image *decode(tsr_engine *engine, const tsr_progress *progress) {
 tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress) {
     tsr__slot *slot = run->graph->painter;
     tsr_image *image = NULL;
-    if (!run->callbacks || !run->callbacks->event || !slot || !slot->engine) return NULL;
+    if (!run->callbacks || !run->callbacks->event || !slot || !tsr__slot_now(slot)) return NULL;
     double least = run->callbacks->preview_seconds, now = now_seconds();
     if (!(least > 0.0)) return NULL;
     if (progress->event != TSR_PROGRESS_STEP || !progress->x0 || now - run->last_preview < least) return NULL;
     const tsr__preview_map *map = map_of(slot);
     if (map && map->decode_seconds * progress->shape[2] * progress->shape[3] <= DECODING_SHARE * least)
-        image = decode(slot->engine, progress);
+        image = decode(tsr__slot_now(slot), progress);
     else if (map) (void)tsr__preview_map_paint(&image, map, progress->x0, progress->shape, NULL);
     run->last_preview = now_seconds();
     return image;
