@@ -33,7 +33,7 @@ static const tsr__input advanced_inputs[] = {
 };
 
 /* Samples with what `asked` lacks taken from the node; gives pipe, latent and VAE. */
-static tsr_status sample(tsr__call *call, tsr__impact_call *asked, tsr_error *err) {
+static tsr_status sample(tsr__call *call, tsr__impact_call asked, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__value *pipe = tsr__arg(call->in, "basic_pipe");
     const tsr_latent *latent = tsr__arg(call->in, "latent_image")->latent;
@@ -43,17 +43,17 @@ static tsr_status sample(tsr__call *call, tsr__impact_call *asked, tsr_error *er
     tsr_guide guide;
     tsr__run run = { 0 };
     TSR_TRY(tsr__pipe_guide(&guide, call->graph, pipe, tsr__arg_float(call->in, "cfg"), err));
-    asked->guide = &guide;
-    asked->sampler = tsr__arg_text(call->in, "sampler_name");
-    asked->scheduler = tsr__arg_text(call->in, "scheduler");
-    asked->sigma_factor = 1.0;
-    TSR_TRY(tsr__impact_passes_init(&passes, asked, err));
+    asked.guide = &guide;
+    asked.sampler = tsr__arg_text(call->in, "sampler_name");
+    asked.scheduler = tsr__arg_text(call->in, "scheduler");
+    asked.sigma_factor = 1.0;
+    TSR_TRY(tsr__impact_passes_init(&passes, &asked, err));
     TSR_TRY(tsr__impact_count(cost, &passes, &guide, err));
     tsr__run_init(&run, call->hooks, latent->shape, guide.denoiser->latent_scale);
     run.region = 0;
     run.steps = passes.pass[0].n_sigmas > 1 ? passes.pass[0].n_sigmas - 1 : 0;
     run.evaluations_total = cost[0];
-    TSR_TRY(tsr__impact_run(&result, latent, asked, &run, err));
+    TSR_TRY(tsr__impact_run(&result, latent, &asked, &run, err));
     TSR_TRY(tsr__value_take_latent(&call->results[1], result, err));
     call->results[0] = tsr__value_ref(pipe);
     call->results[2] = tsr__value_ref(tsr__arg(tsr__record(pipe), "vae"));
@@ -71,7 +71,7 @@ static tsr_status run_plain(tsr__call *call, tsr_error *err) {
         return tsr__fail(err, TSR_BAD_ARGUMENT, "denoise is %g; give more than 0, up to 1", denoise);
     asked.steps = asked.end = (int)floor(steps / denoise);
     asked.start = asked.steps - steps;
-    return sample(call, &asked, err);
+    return sample(call, asked, err);
 }
 
 static tsr_status run_advanced(tsr__call *call, tsr_error *err) {
@@ -81,7 +81,7 @@ static tsr_status run_advanced(tsr__call *call, tsr_error *err) {
                                .start = tsr__arg_int(call->in, "start_at_step"),
                                .end = tsr__arg_int(call->in, "end_at_step"),
                                .leftover = tsr__arg_bool(call->in, "return_with_leftover_noise") };
-    return sample(call, &asked, err);
+    return sample(call, asked, err);
 }
 
 #define GIVES_PIPE                                                                                                     \
