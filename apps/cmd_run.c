@@ -171,6 +171,7 @@ static int run(tsr_graph *graph, const tsr_workflow *workflow) {
     if (status != TSR_OK) return report(&err);
     for (int i = 0; i < outputs->count; i++)
         if (outputs->items[i].path) printf("%s\n", outputs->items[i].path);
+    for (int i = 0; i < outputs->note_count; i++) fprintf(stderr, "tessera: note: %s\n", outputs->notes[i]);
     fprintf(stderr, "%d nodes run, %d taken from equal ones, %.2f s\n", outputs->nodes_run, outputs->nodes_cached,
             seconds_now() - start);
     tsr_workflow_outputs_free(outputs);

@@ -152,6 +152,8 @@ typedef struct tsr_workflow_outputs {
     int count;
     int nodes_run;    /* nodes that ran */
     int nodes_cached; /* nodes that an equal one stood for */
+    char **notes;     /* what is legal but perhaps not meant, one line each, with the node's name; of nodes that ran */
+    int note_count;
 } tsr_workflow_outputs;
 TSR_API void tsr_workflow_outputs_free(tsr_workflow_outputs *outputs); /* NULL is allowed */
 

@@ -90,8 +90,21 @@ void tsr__output_clear(tsr_workflow_output *o) {
 void tsr_workflow_outputs_free(tsr_workflow_outputs *outputs) {
     if (!outputs) return;
     for (int i = 0; i < outputs->count; i++) tsr__output_clear(&outputs->items[i]);
+    for (int i = 0; i < outputs->note_count; i++) free(outputs->notes[i]);
+    free(outputs->notes);
     free(outputs->items);
     free(outputs);
+}
+
+tsr_status tsr__call_note(const tsr__call *call, const char *text, tsr_error *err) {
+    tsr_workflow_outputs *outputs = call->run->outputs;
+    char **notes = realloc(outputs->notes, (size_t)(outputs->note_count + 1) * sizeof *notes);
+    if (!notes) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    outputs->notes = notes;
+    notes[outputs->note_count] = tsr__format("node %s: %s", call->id, text);
+    if (!notes[outputs->note_count]) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    outputs->note_count++;
+    return TSR_OK;
 }
 
 tsr_status tsr__new_output(tsr_workflow_output **out, tsr_workflow_outputs *outputs, tsr_error *err) {

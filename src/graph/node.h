@@ -145,6 +145,8 @@ typedef struct tsr__call {
 
 /* Stores the result of a node's function and returns its status: return tsr__give(call, 0, value, status). */
 tsr_status tsr__give(tsr__call *call, int slot, tsr__value *value, tsr_status status);
+/* Notes for tsr_workflow_outputs. */
+tsr_status tsr__call_note(const tsr__call *call, const char *text, tsr_error *err);
 /* Gives the node's inputs as a record of its first output's type; the run function of providers. */
 tsr_status tsr__run_record(tsr__call *call, tsr_error *err);
 

@@ -245,7 +245,10 @@ done:
 
 static tsr_status run_plan(tsr__call *call, tsr_plan *plan, const tsr_latent *latent, tsr_error *err) {
     tsr_latent *result = NULL;
-    tsr_status status = tsr_plan_run(&result, plan, latent, call->hooks, err);
+    tsr_status status = TSR_OK;
+    for (int i = 0; status == TSR_OK && tsr_plan_warning(plan, i); i++)
+        status = tsr__call_note(call, tsr_plan_warning(plan, i), err);
+    if (status == TSR_OK) status = tsr_plan_run(&result, plan, latent, call->hooks, err);
     return status == TSR_OK ? tsr__value_take_latent(&call->results[0], result, err) : status;
 }
 

@@ -95,6 +95,14 @@ class Golden(Workflow):
         self.assertEqual(len(set(paths)), 2)
         self.assertNotEqual(*[self.read(path) for path in paths])
 
+    def test_keep_says_what_has_no_meaning(self):
+        workflow = golden("regional_two")
+        node = next(i for i, n in workflow.items() if n["class_type"].startswith("RegionalSampler"))
+        workflow[node]["inputs"]["restore_latent"] = False
+        file = self.write("odd.json", json.dumps(workflow))
+        self.assertIn(f"note: node {node}: restore_latent off", self.workflow(file, "--history", "keep").stderr)
+        self.assertNotIn("restore_latent", self.workflow(file).stderr)
+
     def test_the_ui_format(self):
         printed = self.workflow(self.write("ui.json", json.dumps(ui_format()))).stdout.strip()
         self.same_latent("ksampler_cfg1", os.path.join(self.dir, printed))

@@ -315,6 +315,27 @@ static void plan__warns_of_what_is_legal_but_odd(void **state) {
     tsr_plan_free(plan);
 }
 
+/* A region of a few picture pixels is hardly seen; restart's own settings have no meaning. */
+static void keep__names_faint_regions_and_idle_settings(void **state) {
+    scene *s = *state;
+    static const char *const words[] = { "hardly be seen", "restore_latent", "recovery pass", "seed_2nd" };
+    tsr_plan *plan = NULL;
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_mask *speck = box_mask(PICTURE, PICTURE, 8, 8, 2, 1);
+    s->regions[1].mask = speck;
+    s->options.restore_latent = 0;
+    s->options.recovery_sampler = "heun";
+    s->options.seed_2nd_mode = TSR_SEED_2ND_FIXED;
+    expect_ok(tsr_plan_new(&plan, &s->base, s->regions, 2, &s->options, s->latent->shape, &err), &err);
+    for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+        int said = 0;
+        for (int i = 0; tsr_plan_warning(plan, i); i++) said += strstr(tsr_plan_warning(plan, i), words[w]) != NULL;
+        if (said != 1) fail_msg("'%s' is said %d times", words[w], said);
+    }
+    tsr_plan_free(plan);
+    tsr_mask_free(speck);
+}
+
 static void plan__text_says_it_all(void **state) {
     scene *s = *state;
     tsr_plan *plan = NULL;
@@ -409,6 +430,7 @@ int main(void) {
         CASE(plan__nan_names_step_and_region),
         CASE(plan__refuses_with_a_reason),
         CASE(plan__warns_of_what_is_legal_but_odd),
+        CASE(keep__names_faint_regions_and_idle_settings),
         CASE(plan__text_says_it_all),
         CASE(plan__weights_sum_to_one),
         CASE(plan__wrong_latent_is_refused),

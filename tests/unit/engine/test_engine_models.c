@@ -258,6 +258,17 @@ static void models__that_do_not_fit_are_refused(void **state) {
     expect_refusal(scene, TSR_UNSUPPORTED, "0.13025", "cannot share a canvas");
 }
 
+/* Who paints what is checked before anything runs. */
+static void regions__must_cover_what_has_no_prompt(void **state) {
+    tsr_scene *scene = NULL;
+    (void)state;
+    OK(tsr_scene_new(&scene, &err));
+    OK(tsr_scene_set(scene, "width", "64", &err));
+    OK(tsr_scene_set(scene, "height", "64", &err));
+    add(scene, "0:0:50%:100%", left, NULL);
+    expect_refusal(scene, TSR_BAD_ARGUMENT, "50.0 % of the picture uncovered", "set prompt");
+}
+
 static int open_engines(void **state) {
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     tsr_error err = TSR_ERROR_INIT;
@@ -295,6 +306,7 @@ int main(void) {
         cmocka_unit_test(models__are_in_the_plan),
         cmocka_unit_test(models__are_told_apart_by_file),
         cmocka_unit_test(models__work_with_crop),
+        cmocka_unit_test(regions__must_cover_what_has_no_prompt),
         cmocka_unit_test(models__that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, open_engines, close_engines);
