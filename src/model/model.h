@@ -62,6 +62,24 @@ int tsr__unet_context_tokens(const tsr__unet_context *context);
 tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
                          tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err);
 
+/* What a control network adds to a run, for some of its samples (control_net.h). A tensor without data adds nothing. */
+typedef enum tsr__control_place {
+    TSR__CONTROL_SKIPS, /* tensors: one a skip, then the middle's; the decoder sees them */
+    TSR__CONTROL_INPUTS /* tensors: one an input block, then the middle's; the rest of the encoder sees them too */
+} tsr__control_place;
+typedef struct tsr__unet_control {
+    tsr__control_place place;
+    const tsr__tensor *tensors; /* [count], each [m, h, w, c] at its block's size */
+    int count;
+    int m;
+    const int *samples;     /* [m]: which samples of the run */
+    const float *strengths; /* [m] */
+} tsr__unet_control;
+tsr_status tsr__unet_run_controlled(tsr__unet *unet, float *out, const float *x, int n, int h, int w,
+                                    const float *timesteps, tsr__unet_context *const *contexts,
+                                    const float *const *labels, const tsr__unet_control *controls, int n_controls,
+                                    tsr_error *err);
+
 /* --- VAE (LDM layout: first_stage_model.*) --------------------------------------------------------------------------- */
 typedef struct tsr__vae tsr__vae;
 tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,

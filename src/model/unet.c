@@ -179,20 +179,6 @@ int tsr__unet_context_tokens(const tsr__unet_context *context) {
 
 /* --- one run ---------------------------------------------------------------------------------------------------------- */
 
-typedef struct run {
-    tsr__unet *unet;
-    tsr__nn *nn;
-    int n;
-    const tsr__tensor *kv; /* a slot each: [n, 1, tokens, 2c] */
-    tsr__tensor *kv_owned; /* the samples' texts side by side; NULL for one sample */
-    tsr__unet_context *const *contexts;
-    tsr__shared_text *shared; /* [n], at the resolution at hand; NULL: nobody shares */
-    float *adds;              /* [n, add_width]: the time's share of every residual block */
-    float *add;               /* [n, channels] of the block at hand */
-    tsr__tensor skips[TSR__UNET_MAX_BLOCKS];
-    int depth;
-} run;
-
 static tsr_status check_sizes(const tsr__unet *unet, int n, int h, int w, tsr__unet_context *const *contexts,
                               tsr_error *err) {
     if (n < 1 || n > MAX_BATCH || h < 1 || w < 1 || h > MAX_SIDE || w > MAX_SIDE)
@@ -212,7 +198,7 @@ static tsr_status check_sizes(const tsr__unet *unet, int n, int h, int w, tsr__u
 }
 
 /* Puts the samples' keys and values side by side; 77 tokens a sample are next to nothing beside the pictures. */
-static tsr_status join_contexts(run *r, tsr__unet_context *const *contexts, tsr_error *err) {
+static tsr_status join_contexts(tsr__unet_pass *r, tsr__unet_context *const *contexts, tsr_error *err) {
     tsr_status status = TSR_OK;
     r->kv = contexts[0]->kv;
     r->contexts = contexts;
@@ -233,7 +219,7 @@ done:
 }
 
 /* time = label_emb(label) + time: SDXL's sizes and pooled text. */
-static tsr_status add_labels(run *r, tsr__tensor *time, const float *const *labels, tsr_error *err) {
+static tsr_status add_labels(tsr__unet_pass *r, tsr__tensor *time, const float *const *labels, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet *unet = r->unet;
     size_t width = (size_t)unet->label_width;
@@ -256,7 +242,7 @@ done:
 }
 
 /* SiLU(time_embed(t) + label_emb(label)), then every residual block's projection of it in one product. */
-static tsr_status embed_time(run *r, const float *timesteps, const float *const *labels, tsr_error *err) {
+static tsr_status embed_time(tsr__unet_pass *r, const float *timesteps, const float *const *labels, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet *unet = r->unet;
     tsr__tensor waves = { 0 }, hidden = { 0 }, time = { 0 }, adds = { 0 };
@@ -281,7 +267,7 @@ done:
     return status;
 }
 
-static const float *block_add(run *r, const tsr__unet_block *block) {
+static const float *block_add(tsr__unet_pass *r, const tsr__unet_block *block) {
     size_t c = (size_t)block->res.out_channels;
     for (int i = 0; i < r->n; i++)
         memcpy(r->add + (size_t)i * c, r->adds + (size_t)i * (size_t)r->unet->add_width + block->add_offset,
@@ -290,7 +276,7 @@ static const float *block_add(run *r, const tsr__unet_block *block) {
 }
 
 /* The shared texts' weights at the size of x. */
-static const tsr__shared_text *shared_at(run *r, const tsr__tensor *x) {
+static const tsr__shared_text *shared_at(tsr__unet_pass *r, const tsr__tensor *x) {
     for (int i = 0; r->shared && i < r->n; i++) {
         const tsr__unet_context *context = r->contexts[i];
         int level = 0;
@@ -306,7 +292,7 @@ static const tsr__shared_text *shared_at(run *r, const tsr__tensor *x) {
 }
 
 /* x is released when take says so. */
-static tsr_status run_block(run *r, tsr__tensor *out, tsr__tensor *x, int take, const tsr__unet_block *block,
+static tsr_status run_block(tsr__unet_pass *r, tsr__tensor *out, tsr__tensor *x, int take, const tsr__unet_block *block,
                             tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__tensor y = { 0 };
@@ -331,19 +317,75 @@ done:
     return status;
 }
 
-/* out gets the last activation before the final norm. */
-static tsr_status run_blocks(run *r, tsr__tensor *out, const tsr__tensor *x, tsr_error *err) {
+/* --- what control networks add ------------------------------------------------------------------------------------------ */
+/* to[sample] += strength x[i], rows of samples. */
+static tsr_status add_samples(tsr__unet_pass *r, tsr__tensor *to, const tsr__tensor *x,
+                              const tsr__unet_control *control, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *weights = NULL;
+    size_t rows = (size_t)to->h * (size_t)to->w, bytes = rows * (size_t)to->c * (to->dtype == TSR__BF16 ? 2 : 4);
+    if (x->n < control->m || x->h != to->h || x->w != to->w || x->c != to->c || x->dtype != to->dtype)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT,
+                 "the control network gives %d x %d x %d values where the UNet has %d x %d x %d: it is for another "
+                 "family of models",
+                 x->h, x->w, x->c, to->h, to->w, to->c);
+    TSR_ALLOC(err, weights, rows);
+    for (int i = 0; i < control->m; i++) {
+        if (control->samples[i] < 0 || control->samples[i] >= to->n)
+            TSR_FAIL(err, TSR_BAD_ARGUMENT, "control of sample %d in a batch of %d", control->samples[i], to->n);
+        tsr__tensor sample = *to, added = *x;
+        sample.n = added.n = 1;
+        sample.data = (char *)to->data + (size_t)control->samples[i] * bytes;
+        added.data = (char *)x->data + (size_t)i * bytes;
+        for (size_t k = 0; k < rows; k++) weights[k] = control->strengths[i];
+        TSR_TRY(tsr__nn_weigh_rows(r->nn, &sample, &added, weights, err));
+    }
+done:
+    free(weights);
+    return status;
+}
+
+/* Adds tensor `index` of all controls of one place. */
+static tsr_status add_controls(tsr__unet_pass *r, tsr__tensor *to, tsr__control_place place, int index,
+                               tsr_error *err) {
+    for (int i = 0; i < r->n_controls; i++) {
+        const tsr__unet_control *control = &r->controls[i];
+        if (control->place != place || index >= control->count || !control->tensors[index].data) continue;
+        tsr_status status = add_samples(r, to, &control->tensors[index], control, err);
+        if (status != TSR_OK) return status;
+    }
+    return TSR_OK;
+}
+
+/* --- the halves ------------------------------------------------------------------------------------------------------------ */
+tsr_status tsr__unet_pass_encode(tsr__unet_pass *r, const tsr__tensor *x, const tsr__tensor *hint, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet *unet = r->unet;
-    tsr__tensor y = { 0 }, joined = { 0 }, next = { 0 };
-    memset(out, 0, sizeof *out);
-    TSR_TRY(tsr__nn_conv2d(r->nn, &r->skips[r->depth++], x, unet->conv_in, NULL, NULL, err));
+    tsr__tensor next = { 0 };
+    TSR_TRY(tsr__nn_conv2d(r->nn, &r->skips[r->depth++], x, unet->conv_in, NULL, hint, err));
+    TSR_TRY(add_controls(r, &r->skips[0], TSR__CONTROL_INPUTS, 0, err));
     for (int i = 0; i < unet->inputs; i++) {
         TSR_TRY(run_block(r, &r->skips[r->depth], &r->skips[r->depth - 1], 0, &unet->blocks[i], err));
         r->depth++;
+        TSR_TRY(add_controls(r, &r->skips[r->depth - 1], TSR__CONTROL_INPUTS, i + 1, err));
     }
     TSR_TRY(run_block(r, &next, &r->skips[r->depth - 1], 0, &unet->blocks[unet->inputs], err));
-    TSR_TRY(run_block(r, &y, &next, 1, &unet->blocks[unet->inputs + 1], err));
+    TSR_TRY(run_block(r, &r->middle, &next, 1, &unet->blocks[unet->inputs + 1], err));
+    for (int i = 0; i < r->depth; i++) TSR_TRY(add_controls(r, &r->skips[i], TSR__CONTROL_SKIPS, i, err));
+    TSR_TRY(add_controls(r, &r->middle, TSR__CONTROL_SKIPS, r->depth, err));
+    TSR_TRY(add_controls(r, &r->middle, TSR__CONTROL_INPUTS, r->depth, err));
+done:
+    tsr__nn_release(r->nn, &next);
+    return status;
+}
+
+/* out gets the last activation before the final norm. */
+static tsr_status decode(tsr__unet_pass *r, tsr__tensor *out, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet *unet = r->unet;
+    tsr__tensor y = r->middle, joined = { 0 };
+    memset(&r->middle, 0, sizeof r->middle);
+    memset(out, 0, sizeof *out);
     for (int i = 0; i < unet->outputs; i++) {
         tsr__tensor *skip = &r->skips[--r->depth];
         TSR_TRY(tsr__nn_concat(r->nn, &joined, &y, skip, err));
@@ -356,12 +398,24 @@ static tsr_status run_blocks(run *r, tsr__tensor *out, const tsr__tensor *x, tsr
 done:
     tsr__nn_release(r->nn, &y);
     tsr__nn_release(r->nn, &joined);
-    tsr__nn_release(r->nn, &next);
     return status;
 }
 
-static void run_clear(run *r) {
+tsr_status tsr__unet_pass_begin(tsr__unet_pass *r, int h, int w, const float *timesteps,
+                                tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    TSR_TRY(check_sizes(r->unet, r->n, h, w, contexts, err));
+    if (r->unet->label_width && !labels)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "this UNet needs a second conditioning vector (SDXL's pooled text and sizes)");
+    TSR_TRY(join_contexts(r, contexts, err));
+    TSR_TRY(embed_time(r, timesteps, labels, err));
+done:
+    return status;
+}
+
+void tsr__unet_pass_end(tsr__unet_pass *r) {
     for (int i = 0; i < TSR__UNET_MAX_BLOCKS; i++) tsr__nn_release(r->nn, &r->skips[i]);
+    tsr__nn_release(r->nn, &r->middle);
     for (int s = 0; r->kv_owned && s < r->unet->slots; s++) tsr__nn_release(r->nn, &r->kv_owned[s]);
     free(r->kv_owned);
     free(r->shared);
@@ -369,18 +423,17 @@ static void run_clear(run *r) {
     free(r->add);
 }
 
-tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
-                         tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err) {
+tsr_status tsr__unet_run_controlled(tsr__unet *unet, float *out, const float *x, int n, int h, int w,
+                                    const float *timesteps, tsr__unet_context *const *contexts,
+                                    const float *const *labels, const tsr__unet_control *controls, int n_controls,
+                                    tsr_error *err) {
     tsr_status status = TSR_OK;
-    run r = { .unet = unet, .nn = unet->nn, .n = n };
+    tsr__unet_pass r = { .unet = unet, .nn = unet->nn, .n = n, .controls = controls, .n_controls = n_controls };
     tsr__tensor in = { 0 }, y = { 0 }, normed = { 0 }, result = { 0 };
-    TSR_TRY(check_sizes(unet, n, h, w, contexts, err));
-    if (unet->label_width && !labels)
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "this UNet needs a second conditioning vector (SDXL's pooled text and sizes)");
-    TSR_TRY(join_contexts(&r, contexts, err));
-    TSR_TRY(embed_time(&r, timesteps, labels, err));
+    TSR_TRY(tsr__unet_pass_begin(&r, h, w, timesteps, contexts, labels, err));
     TSR_TRY(tsr__nn_from_nchw(r.nn, &in, x, n, unet->in_channels, h, w, err));
-    TSR_TRY(run_blocks(&r, &y, &in, err));
+    TSR_TRY(tsr__unet_pass_encode(&r, &in, NULL, err));
+    TSR_TRY(decode(&r, &y, err));
     TSR_TRY(tsr__norm_group(r.nn, &normed, &y, &unet->norm_out, 1e-5f, 1, err));
     TSR_TRY(tsr__nn_conv2d(r.nn, &result, &normed, unet->conv_out, NULL, NULL, err));
     TSR_TRY(tsr__nn_to_nchw(r.nn, out, &result, err));
@@ -393,6 +446,11 @@ done:
     tsr__nn_release(r.nn, &y);
     tsr__nn_release(r.nn, &normed);
     tsr__nn_release(r.nn, &result);
-    run_clear(&r);
+    tsr__unet_pass_end(&r);
     return status;
+}
+
+tsr_status tsr__unet_run(tsr__unet *unet, float *out, const float *x, int n, int h, int w, const float *timesteps,
+                         tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err) {
+    return tsr__unet_run_controlled(unet, out, x, n, h, w, timesteps, contexts, labels, NULL, 0, err);
 }

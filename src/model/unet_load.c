@@ -82,7 +82,7 @@ done:
     return status;
 }
 
-static tsr_status load_ends(walk *at, tsr_error *err) {
+static tsr_status load_start(walk *at, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet *unet = at->unet;
     tsr__loader *loader = &at->loader;
@@ -102,6 +102,15 @@ static tsr_status load_ends(walk *at, tsr_error *err) {
         TSR_TRY(tsr__load_linear(loader, &unet->label_out, unet->embed_width, unet->embed_width, TSR__WITH_BIAS,
                                  "label_emb.0.2", err));
     }
+done:
+    return status;
+}
+
+static tsr_status load_end(walk *at, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__unet *unet = at->unet;
+    tsr__loader *loader = &at->loader;
+    int in = 0;
     TSR_TRY(tsr__load_sides(loader, &unet->out_channels, &in, "out.2", 4, err));
     TSR_TRY(tsr__norm_load_group(&unet->norm_out, loader, unet->model_channels, "out.0", err));
     TSR_TRY(
@@ -110,25 +119,53 @@ done:
     return status;
 }
 
-static tsr_status load_blocks(walk *at, tsr_error *err) {
+static tsr_status load_encoder_blocks(walk *at, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet *unet = at->unet;
-    tsr__loader *loader = &at->loader;
-    int doublings = 0;
     at->channels = unet->model_channels;
     at->skips[at->depth++] = at->channels;
     for (int i = 0; i < unet->inputs; i++) TSR_TRY(load_input(at, &unet->blocks[i], i + 1, err));
     TSR_TRY(load_res(at, &unet->blocks[unet->inputs], "middle_block.0", at->channels, err));
     TSR_TRY(load_transformer(at, &unet->blocks[unet->inputs], "middle_block.1", err));
     TSR_TRY(load_res(at, &unet->blocks[unet->inputs + 1], "middle_block.2", at->channels, err));
+done:
+    return status;
+}
+
+static tsr_status load_decoder_blocks(walk *at, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__unet *unet = at->unet;
+    int doublings = 0;
     for (int i = 0; i < unet->outputs; i++)
         TSR_TRY(load_output(at, &unet->blocks[unet->inputs + 2 + i], i, &doublings, err));
     if (doublings != unet->halvings || at->channels != unet->model_channels)
         TSR_FAIL(err, TSR_UNSUPPORTED, "%s: %d downsamples, %d upsamples, %d channels at the end: not %s",
-                 loader->prefix, unet->halvings, doublings, at->channels, loader->layout);
-    TSR_TRY(tsr__load_stacked(loader, &unet->time_projections, at->time_count, at->times, at->time_channels,
-                              unet->embed_width, TSR__WITH_BIAS, err));
+                 at->loader.prefix, unet->halvings, doublings, at->channels, at->loader.layout);
 done:
+    return status;
+}
+
+static tsr_status load_time_projections(walk *at, tsr_error *err) {
+    return tsr__load_stacked(&at->loader, &at->unet->time_projections, at->time_count, at->times, at->time_channels,
+                             at->unet->embed_width, TSR__WITH_BIAS, err);
+}
+
+static tsr_status start_walk(walk **out, tsr__unet *unet, const tsr__weights *weights, const char *prefix,
+                             const char *config, const char *layout, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    walk *at = NULL;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, at, 1);
+    at->unet = unet;
+    TSR_TRY(tsr__loader_init(&at->loader, unet->nn, weights, prefix, layout, err));
+    at->loader.log = &unet->log;
+    TSR_TRY(tsr__config_int(&at->heads, config, "unet_heads", 0, err));
+    TSR_TRY(load_start(at, err));
+    unet->inputs = count_blocks(&at->loader, "input_blocks", 1);
+    *out = at;
+    at = NULL;
+done:
+    free(at);
     return status;
 }
 
@@ -136,20 +173,34 @@ tsr_status tsr__unet_load(tsr__unet *unet, const tsr__weights *weights, const ch
                           tsr_error *err) {
     tsr_status status = TSR_OK;
     walk *at = NULL;
-    TSR_ALLOC_ZERO(err, at, 1);
-    at->unet = unet;
-    TSR_TRY(tsr__loader_init(&at->loader, unet->nn, weights, prefix, "an SD-layout checkpoint", err));
-    at->loader.log = &unet->log;
-    TSR_TRY(tsr__config_int(&at->heads, config, "unet_heads", 0, err));
-    TSR_TRY(load_ends(at, err));
-    unet->inputs = count_blocks(&at->loader, "input_blocks", 1);
+    TSR_TRY(start_walk(&at, unet, weights, prefix, config, "an SD-layout checkpoint", err));
+    TSR_TRY(load_end(at, err));
     unet->outputs = count_blocks(&at->loader, "output_blocks", 0);
     if (unet->outputs != unet->inputs + 1 || unet->inputs >= TSR__UNET_MAX_BLOCKS)
         TSR_FAIL(err, TSR_UNSUPPORTED, "%s has %d input and %d output blocks: not %s", at->loader.prefix,
                  unet->inputs + 1, unet->outputs, at->loader.layout);
     TSR_ALLOC_ZERO(err, unet->blocks, unet->inputs + 2 + unet->outputs);
     unet->count = unet->inputs + 2 + unet->outputs;
-    TSR_TRY(load_blocks(at, err));
+    TSR_TRY(load_encoder_blocks(at, err));
+    TSR_TRY(load_decoder_blocks(at, err));
+    TSR_TRY(load_time_projections(at, err));
+    unet->parameters = at->loader.parameters;
+done:
+    free(at);
+    return status;
+}
+
+tsr_status tsr__unet_load_encoder(tsr__unet *unet, const tsr__weights *weights, const char *prefix, const char *config,
+                                  const char *layout, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    walk *at = NULL;
+    TSR_TRY(start_walk(&at, unet, weights, prefix, config, layout, err));
+    if (unet->inputs < 1 || unet->inputs >= TSR__UNET_MAX_BLOCKS)
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%d input blocks: not %s", unet->inputs + 1, layout);
+    TSR_ALLOC_ZERO(err, unet->blocks, unet->inputs + 2);
+    unet->count = unet->inputs + 2;
+    TSR_TRY(load_encoder_blocks(at, err));
+    TSR_TRY(load_time_projections(at, err));
     unet->parameters = at->loader.parameters;
 done:
     free(at);

@@ -39,4 +39,34 @@ struct tsr__unet {
 tsr_status tsr__unet_load(tsr__unet *unet, const tsr__weights *weights, const char *prefix, const char *config,
                           tsr_error *err);
 
+/* The same without the decoder: outputs 0, no norm_out and conv_out. layout: ends the line of what is missing. */
+tsr_status tsr__unet_load_encoder(tsr__unet *unet, const tsr__weights *weights, const char *prefix, const char *config,
+                                  const char *layout, tsr_error *err);
+
+/* --- one run ---------------------------------------------------------------------------------------------------------- */
+typedef struct tsr__unet_pass {
+    tsr__unet *unet;
+    tsr__nn *nn;
+    int n;
+    const tsr__tensor *kv; /* a slot each: [n, 1, tokens, 2c] */
+    tsr__tensor *kv_owned; /* the samples' texts side by side; NULL for one sample */
+    tsr__unet_context *const *contexts;
+    tsr__shared_text *shared; /* [n], at the resolution at hand; NULL: nobody shares */
+    float *adds;              /* [n, add_width]: the time's share of every residual block */
+    float *add;               /* [n, channels] of the block at hand */
+    tsr__tensor skips[TSR__UNET_MAX_BLOCKS];
+    int depth;
+    tsr__tensor middle; /* of the middle block, until the decoder takes it */
+    const tsr__unet_control *controls;
+    int n_controls;
+} tsr__unet_pass;
+
+/* Checks the sizes and makes what the blocks read: texts side by side, the time's shares. The pass is zero but for unet, nn
+ * and n; call _end whatever happens. */
+tsr_status tsr__unet_pass_begin(tsr__unet_pass *pass, int h, int w, const float *timesteps,
+                                tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err);
+/* Fills the skips and the middle. hint: NULL, or [n, h, w, model_channels], added behind the first convolution. */
+tsr_status tsr__unet_pass_encode(tsr__unet_pass *pass, const tsr__tensor *x, const tsr__tensor *hint, tsr_error *err);
+void tsr__unet_pass_end(tsr__unet_pass *pass);
+
 #endif /* TSR_UNET_PRIV_H */
