@@ -7,7 +7,7 @@
 
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
-#include "weights/pth.h"
+#include "weights/model_open.h"
 
 /* The training schedule of all families; checkpoints do not hold it. */
 #define SD_BETA_START 0.00085
@@ -73,7 +73,8 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     } else {
         TSR_TRY(tsr_engine_find_model(&engine->model, err));
     }
-    TSR_TRY(tsr__weights_open_any(&engine->weights, engine->model, err));
+    tsr__model_files files = { .model = engine->model };
+    TSR_TRY(tsr__model_open(&engine->weights, &files, err));
     tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
     TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, err));
     engine->config = tsr__weights_metadata(engine->weights, "tessera.config");

@@ -30,7 +30,11 @@ struct tsr__weights {
     json_t *metadata;        /* borrowed from header, or NULL */
     tsr__tensor_view *views; /* sorted by name */
     size_t count;
-    void *storage; /* of views from another format: names and copied data, or NULL */
+    void *storage;          /* of views from another format: names and copied data, or NULL */
+    tsr__weights **sources; /* of a union: where its views point */
+    size_t source_count;
+    void **pieces; /* of a union: names and copied data */
+    size_t piece_count;
 };
 
 static uint64_t read_u64_le(const unsigned char *bytes) {
@@ -275,9 +279,10 @@ done:
     return status;
 }
 
-static tsr_status new_weights(tsr__weights **out, const char *path, tsr_error *err) {
+tsr_status tsr__weights_new(tsr__weights **out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
+    *out = NULL;
     TSR_ALLOC_ZERO(err, weights, 1);
     weights->path = tsr__strdup(path);
     if (!weights->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
@@ -292,7 +297,7 @@ tsr_status tsr__weights_map(tsr__weights **out, const char *path, tsr_error *err
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
     *out = NULL;
-    TSR_TRY(new_weights(&weights, path, err));
+    TSR_TRY(tsr__weights_new(&weights, path, err));
     TSR_TRY(map_file(weights, err));
     *out = weights;
     weights = NULL;
@@ -303,7 +308,7 @@ done:
 
 tsr_status tsr__weights_wrap(tsr__weights **out, const void *data, size_t size, tsr_error *err) {
     *out = NULL;
-    tsr_status status = new_weights(out, "(memory)", err);
+    tsr_status status = tsr__weights_new(out, "(memory)", err);
     if (status != TSR_OK) return status;
     (*out)->map = data;
     (*out)->size = size;
@@ -338,6 +343,31 @@ tsr_status tsr__weights_take_views(tsr__weights *weights, tsr__tensor_view *view
     return TSR_OK;
 }
 
+tsr_status tsr__weights_own_source(tsr__weights *weights, tsr__weights *source, tsr_error *err) {
+    tsr__weights **grown = realloc(weights->sources, (weights->source_count + 1) * sizeof *grown);
+    if (!grown) {
+        tsr__weights_close(source);
+        return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    }
+    weights->sources = grown;
+    weights->sources[weights->source_count++] = source;
+    return TSR_OK;
+}
+
+tsr_status tsr__weights_own_piece(tsr__weights *weights, void *piece, tsr_error *err) {
+    const size_t count = weights->piece_count;
+    if ((count & (count - 1)) == 0) { /* full: rooms are powers of two */
+        void **grown = realloc(weights->pieces, (count ? 2 * count : 1) * sizeof *grown);
+        if (!grown) {
+            free(piece);
+            return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+        }
+        weights->pieces = grown;
+    }
+    weights->pieces[weights->piece_count++] = piece;
+    return TSR_OK;
+}
+
 tsr_status tsr__weights_open(tsr__weights **out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
@@ -369,6 +399,10 @@ void tsr__weights_close(tsr__weights *weights) {
     json_decref(weights->header);
     free(weights->views);
     free(weights->storage);
+    for (size_t i = 0; i < weights->piece_count; i++) free(weights->pieces[i]);
+    free(weights->pieces);
+    for (size_t i = 0; i < weights->source_count; i++) tsr__weights_close(weights->sources[i]);
+    free(weights->sources);
     if (weights->mapped) munmap((void *)(uintptr_t)weights->map, weights->size);
     free(weights->path);
     free(weights);
@@ -401,6 +435,7 @@ const char *tsr__weights_metadata(const tsr__weights *weights, const char *key) 
 }
 
 void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view) {
+    for (size_t i = 0; i < weights->source_count; i++) tsr__weights_release_pages(weights->sources[i], view);
     if (!weights->mapped) return;
     const long page_size = sysconf(_SC_PAGESIZE);
     if (page_size <= 0) return;

@@ -6,6 +6,8 @@
 
 #include "weights/weights.h"
 
+/* Nothing yet: no bytes, no views. */
+tsr_status tsr__weights_new(tsr__weights **out, const char *path, tsr_error *err);
 /* Bytes without views: a mapped file, or borrowed memory (named "(memory)" in messages). */
 tsr_status tsr__weights_map(tsr__weights **out, const char *path, tsr_error *err);
 tsr_status tsr__weights_wrap(tsr__weights **out, const void *data, size_t size, tsr_error *err);
@@ -18,6 +20,10 @@ tsr_status tsr__weights_index(tsr__weights *weights, tsr_error *err);
  * when the weights are closed, also after a failure. BAD_FORMAT when two views have one name. */
 tsr_status tsr__weights_take_views(tsr__weights *weights, tsr__tensor_view *views, size_t count, void *storage,
                                    tsr_error *err);
+/* Weights whose views point into others, or into memory made for them: closed and freed with these, in the call when it
+ * fails. */
+tsr_status tsr__weights_own_source(tsr__weights *weights, tsr__weights *source, tsr_error *err);
+tsr_status tsr__weights_own_piece(tsr__weights *weights, void *piece, tsr_error *err);
 
 /* One text of the file's metadata, as tsr__weights_metadata gives it; for formats without a JSON header. */
 void tsr__weights_set_metadata(tsr__weights *weights, const char *key, const char *value);

@@ -1,0 +1,265 @@
+/* weights/diffusers_names.c - see diffusers_names.h.
+ *
+ * With R residual blocks a level (2 in all published models), levels L, blocks J:
+ *
+ *   conv_in                              input_blocks.0.0
+ *   down_blocks.L.resnets.J              input_blocks.(1 + (R + 1) L + J).0       attentions.J: .1
+ *   down_blocks.L.downsamplers.0.conv    input_blocks.(1 + (R + 1) L + R).0.op
+ *   mid_block.resnets.0 .1               middle_block.0 .2                        attentions.0: middle_block.1
+ *   up_blocks.L.resnets.J                output_blocks.((R + 1) L + J).0          attentions.J: .1
+ *   up_blocks.L.upsamplers.0.conv        output_blocks.((R + 1) L + R).K.conv     K = 2 behind an attention, else 1
+ *
+ * The VAE keeps its structure; only its decoder counts levels from the picture. */
+#include "weights/diffusers_names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct pair {
+    const char *from, *to;
+} pair;
+
+static const pair UNET_PLAIN[] = {
+    { "conv_in", "input_blocks.0.0" },
+    { "time_embedding.linear_1", "time_embed.0" },
+    { "time_embedding.linear_2", "time_embed.2" },
+    { "add_embedding.linear_1", "label_emb.0.0" },
+    { "add_embedding.linear_2", "label_emb.0.2" },
+    { "class_embedding.linear_1", "label_emb.0.0" },
+    { "class_embedding.linear_2", "label_emb.0.2" },
+    { "conv_norm_out", "out.0" },
+    { "conv_out", "out.2" },
+};
+
+static const pair UNET_BLOCK[] = {
+    { "norm1", "in_layers.0" },  { "conv1", "in_layers.2" },  { "time_emb_proj", "emb_layers.1" },
+    { "norm2", "out_layers.0" }, { "conv2", "out_layers.3" }, { "conv_shortcut", "skip_connection" },
+};
+
+static const pair VAE_PLAIN[] = {
+    { "conv_in", "conv_in" },
+    { "conv_norm_out", "norm_out" },
+    { "conv_out", "conv_out" },
+};
+
+static const pair VAE_BLOCK[] = {
+    { "norm1", "norm1" },
+    { "conv1", "conv1" },
+    { "norm2", "norm2" },
+    { "conv2", "conv2" },
+    { "conv_shortcut", "nin_shortcut" },
+};
+
+/* The middle's attention, by its name of today and of old. */
+static const pair VAE_ATTENTION[] = {
+    { "group_norm", "norm" },
+    { "to_q", "q" },
+    { "query", "q" },
+    { "to_k", "k" },
+    { "key", "k" },
+    { "to_v", "v" },
+    { "value", "v" },
+    { "to_out.0", "proj_out" },
+    { "proj_attn", "proj_out" },
+};
+
+static const pair OPEN_LAYER[] = {
+    { "self_attn.out_proj", "attn.out_proj" },
+    { "mlp.fc1", "mlp.c_fc" },
+    { "mlp.fc2", "mlp.c_proj" },
+    { "layer_norm1", "ln_1" },
+    { "layer_norm2", "ln_2" },
+};
+
+#define COUNT(table) (int)(sizeof(table) / sizeof *(table))
+
+static const char *after(const char *text, const char *start) {
+    const size_t length = strlen(start);
+    return strncmp(text, start, length) == 0 ? text + length : NULL;
+}
+
+/* A number and its dot: "12.rest" to 12 and "rest"; NULL when there is none. */
+static const char *read_index(const char *text, int *index) {
+    int value = 0, digits = 0;
+    for (; text && *text >= '0' && *text <= '9' && digits < 3; text++, digits++) value = value * 10 + (*text - '0');
+    *index = value;
+    return digits && *text == '.' ? text + 1 : NULL;
+}
+
+/* "conv1.weight" by a table to "in_layers.2", with *end at ".weight"; NULL when it is not there. */
+static const char *look_up(const pair *table, int count, const char *layer, const char **end) {
+    for (int i = 0; i < count; i++) {
+        const char *rest = after(layer, table[i].from);
+        if (!rest || *rest != '.' || strchr(rest + 1, '.')) continue;
+        *end = rest;
+        return table[i].to;
+    }
+    return NULL;
+}
+
+static int join(char out[TSR__NAME_SIZE], const char *block, const char *layer, const char *end) {
+    const int length = snprintf(out, TSR__NAME_SIZE, "%s%s%s", block, layer, end);
+    return length > 0 && length < TSR__NAME_SIZE;
+}
+
+/* "resnets.1.conv1.weight" to 1 and "conv1.weight". */
+static const char *member(const char *rest, const char *kind, int *number) {
+    const char *at = rest ? after(rest, kind) : NULL;
+    return at ? read_index(at, number) : NULL;
+}
+
+void tsr__diffusers_look(tsr__diffusers_shape *shape, const char *name) {
+    int level, block;
+    const char *down = after(name, "down_blocks.0."), *up = after(name, "up_blocks.");
+    if (!down) down = after(name, "encoder.down_blocks.0.");
+    if (!up) up = after(name, "decoder.up_blocks.");
+    if (member(down, "resnets.", &block) && block >= shape->blocks) shape->blocks = block + 1;
+    up = up ? read_index(up, &level) : NULL;
+    if (!up || level >= TSR__DIFFUSERS_LEVELS) return;
+    if (level >= shape->levels) shape->levels = level + 1;
+    if (after(up, "attentions.")) shape->attends[level] = 1;
+}
+
+/* Residual block or attention `number` of the single file's block; rest as in member(). */
+static int unet_member(char out[TSR__NAME_SIZE], const char *kind, int first, int limit, const char *rest) {
+    char block[64];
+    int number;
+    const char *layer = member(rest, "resnets.", &number), *end;
+    if (layer && number < limit) {
+        const char *to = look_up(UNET_BLOCK, COUNT(UNET_BLOCK), layer, &end);
+        (void)snprintf(block, sizeof block, "%s.%d.0.", kind, first + number);
+        return to && join(out, block, to, end);
+    }
+    layer = member(rest, "attentions.", &number);
+    if (!layer || number >= limit) return 0;
+    (void)snprintf(block, sizeof block, "%s.%d.1.", kind, first + number);
+    return join(out, block, layer, "");
+}
+
+static int unet_middle(char out[TSR__NAME_SIZE], const char *rest) {
+    int number;
+    char block[64];
+    const char *layer = member(rest, "resnets.", &number), *end;
+    if (layer && number < 2) {
+        const char *to = look_up(UNET_BLOCK, COUNT(UNET_BLOCK), layer, &end);
+        (void)snprintf(block, sizeof block, "middle_block.%d.", 2 * number);
+        return to && join(out, block, to, end);
+    }
+    layer = member(rest, "attentions.", &number);
+    return layer && number == 0 && join(out, "middle_block.1.", layer, "");
+}
+
+int tsr__diffusers_unet_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape) {
+    const int stride = shape->blocks + 1;
+    const char *rest, *end, *plain = look_up(UNET_PLAIN, COUNT(UNET_PLAIN), name, &end);
+    int level;
+    char block[64];
+    if (plain) return join(out, plain, "", end);
+    if ((rest = after(name, "mid_block."))) return unet_middle(out, rest);
+    if ((rest = after(name, "down_blocks."))) {
+        rest = read_index(rest, &level);
+        const char *sampler = rest ? after(rest, "downsamplers.0.conv.") : NULL;
+        (void)snprintf(block, sizeof block, "input_blocks.%d.0.op.", 1 + stride * level + shape->blocks);
+        if (sampler) return join(out, block, sampler, "");
+        return rest && unet_member(out, "input_blocks", 1 + stride * level, shape->blocks, rest);
+    }
+    if ((rest = after(name, "up_blocks."))) {
+        rest = read_index(rest, &level);
+        if (!rest || level >= TSR__DIFFUSERS_LEVELS) return 0;
+        const char *sampler = after(rest, "upsamplers.0.conv.");
+        (void)snprintf(block, sizeof block, "output_blocks.%d.%d.conv.", stride * level + shape->blocks,
+                       shape->attends[level] ? 2 : 1);
+        if (sampler) return join(out, block, sampler, "");
+        return unet_member(out, "output_blocks", stride * level, stride, rest);
+    }
+    return 0;
+}
+
+/* --- VAE ---------------------------------------------------------------------------------------------------------------- */
+static int vae_middle(char out[TSR__NAME_SIZE], const char *half, const char *rest) {
+    int number;
+    char block[64];
+    const char *layer = member(rest, "resnets.", &number), *end, *to;
+    if (layer && number < 2) {
+        to = look_up(VAE_BLOCK, COUNT(VAE_BLOCK), layer, &end);
+        (void)snprintf(block, sizeof block, "%s.mid.block_%d.", half, number + 1);
+        return to && join(out, block, to, end);
+    }
+    layer = member(rest, "attentions.", &number);
+    if (!layer || number != 0) return 0;
+    to = look_up(VAE_ATTENTION, COUNT(VAE_ATTENTION), layer, &end);
+    (void)snprintf(block, sizeof block, "%s.mid.attn_1.", half);
+    return to && join(out, block, to, end);
+}
+
+static int vae_level(char out[TSR__NAME_SIZE], const char *half, const char *rest, int levels) {
+    const int up = half[0] == 'd';
+    int level, number;
+    char block[64];
+    const char *end, *to;
+    rest = read_index(rest, &level);
+    if (!rest || (up && level >= levels)) return 0;
+    if (up) level = levels - 1 - level;
+    const char *resize = after(rest, up ? "upsamplers.0.conv." : "downsamplers.0.conv.");
+    if (resize) {
+        (void)snprintf(block, sizeof block, "%s.%s.%d.%s.conv.", half, up ? "up" : "down", level,
+                       up ? "upsample" : "downsample");
+        return join(out, block, resize, "");
+    }
+    rest = member(rest, "resnets.", &number);
+    to = rest ? look_up(VAE_BLOCK, COUNT(VAE_BLOCK), rest, &end) : NULL;
+    (void)snprintf(block, sizeof block, "%s.%s.%d.block.%d.", half, up ? "up" : "down", level, number);
+    return to && join(out, block, to, end);
+}
+
+int tsr__diffusers_vae_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape) {
+    const char *half = after(name, "encoder.") ? "encoder" : after(name, "decoder.") ? "decoder" : NULL;
+    const char *rest, *end, *plain;
+    char block[32];
+    if (!half) return (after(name, "quant_conv.") || after(name, "post_quant_conv.")) && join(out, name, "", "");
+    name += strlen(half) + 1;
+    (void)snprintf(block, sizeof block, "%s.", half);
+    plain = look_up(VAE_PLAIN, COUNT(VAE_PLAIN), name, &end);
+    if (plain) return join(out, block, plain, end);
+    if ((rest = after(name, "mid_block."))) return vae_middle(out, half, rest);
+    if ((rest = after(name, half[0] == 'd' ? "up_blocks." : "down_blocks.")))
+        return vae_level(out, half, rest, shape->levels);
+    return 0;
+}
+
+/* --- text encoders ------------------------------------------------------------------------------------------------------ */
+static tsr__open_clip_part open_layer(char out[TSR__NAME_SIZE], const char *rest) {
+    static const pair joined[] = { { "self_attn.q_proj", "q" },
+                                   { "self_attn.k_proj", "k" },
+                                   { "self_attn.v_proj", "v" } };
+    int number;
+    char block[64];
+    const char *end, *to;
+    rest = read_index(rest, &number);
+    if (!rest) return TSR__OPEN_NONE;
+    (void)snprintf(block, sizeof block, "transformer.resblocks.%d.", number);
+    to = look_up(joined, COUNT(joined), rest, &end);
+    if (to) {
+        const tsr__open_clip_part part = *to == 'q' ? TSR__OPEN_Q : *to == 'k' ? TSR__OPEN_K : TSR__OPEN_V;
+        return join(out, block, "attn.in_proj_", end + 1) ? part : TSR__OPEN_NONE;
+    }
+    to = look_up(OPEN_LAYER, COUNT(OPEN_LAYER), rest, &end);
+    return to && join(out, block, to, end) ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
+}
+
+tsr__open_clip_part tsr__open_clip_name(char out[TSR__NAME_SIZE], const char *name) {
+    static const pair whole[] = {
+        { "text_model.embeddings.token_embedding.weight", "token_embedding.weight" },
+        { "text_model.embeddings.position_embedding.weight", "positional_embedding" },
+        { "text_model.final_layer_norm.weight", "ln_final.weight" },
+        { "text_model.final_layer_norm.bias", "ln_final.bias" },
+        { "logit_scale", "logit_scale" },
+    };
+    const char *rest = after(name, "text_model.encoder.layers.");
+    if (rest) return open_layer(out, rest);
+    if (strcmp(name, "text_projection.weight") == 0)
+        return join(out, "text_projection", "", "") ? TSR__OPEN_TURNED : TSR__OPEN_NONE;
+    for (int i = 0; i < COUNT(whole); i++)
+        if (strcmp(name, whole[i].from) == 0) return join(out, whole[i].to, "", "") ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
+    return TSR__OPEN_NONE;
+}
