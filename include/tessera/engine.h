@@ -37,17 +37,29 @@ typedef struct tsr_adapter {
     float strength_model, strength_clip;
 } tsr_adapter;
 
+/* Parts of a model in files of their own, which replace the model's. NULL: none. A diffusers folder or a checkpoint may
+ * stand for the part it holds. SDXL's two text encoders may come in either order. */
+typedef struct tsr_model_parts {
+    const char *unet, *text_encoder, *text_encoder_2, *vae;
+} tsr_model_parts;
+
 typedef struct tsr_engine_options {
     size_t struct_size;
-    const char *model; /* checkpoint file; NULL: the one that tsr_engine_find_model finds */
+    const char *model; /* checkpoint file or diffusers folder; NULL: the one that tsr_engine_find_model finds, or, where
+                          parts.unet is given, none */
     tsr_precision precision;
     int threads;                 /* 0: all that the process may use */
     size_t memory_limit;         /* bytes that activations may take; 0: half of what is free */
     const tsr_adapter *adapters; /* merged in this order; read by tsr_engine_open only */
     int adapter_count;
+    tsr_model_parts parts;
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                                        \
-    { sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0 }
+    {                                                                                                                  \
+        sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0, {                                               \
+            0, 0, 0, 0                                                                                                 \
+        }                                                                                                              \
+    }
 
 /* Opens the checkpoint and checks its kind; networks are built when first needed. options may be NULL. Errors: NOT_FOUND,
  * BAD_FORMAT (truncated, hostile), UNSUPPORTED (another kind of checkpoint: named, with what is missing; or no bf16). */
@@ -140,6 +152,20 @@ TSR_API tsr_status tsr_engine_encode(tsr_latent **out, tsr_engine *engine, const
 /* --- files ---------------------------------------------------------------------------------------------------------------- */
 /* What a checkpoint, a picture or a latent file contains, as text; *out is released with tsr_free. */
 TSR_API tsr_status tsr_inspect_file(char **out, const char *path, tsr_error *err);
+
+typedef enum tsr_weight_type {
+    TSR_WEIGHT_KEEP = 0, /* as they are; GGUF's blocks become F16 */
+    TSR_WEIGHT_F32 = 1,
+    TSR_WEIGHT_F16 = 2,
+    TSR_WEIGHT_BF16 = 3,
+    TSR_WEIGHT_F8 = 4 /* E4M3 for the UNet's matrices and convolutions, F16 for the rest */
+} tsr_weight_type;
+/* "keep", "f32", "f16", "bf16", "f8"; -1: none of them. */
+TSR_API int tsr_weight_type_find(const char *name);
+/* Writes a model of any layout (model and parts as in tsr_engine_options; either may be NULL) as one safetensors file in
+ * the single-file layout, whole or not at all. *report, released with tsr_free, says what it became; report may be NULL. */
+TSR_API tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
+                                     tsr_weight_type type, tsr_error *err);
 
 #ifdef __cplusplus
 }

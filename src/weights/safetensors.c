@@ -434,6 +434,22 @@ const char *tsr__weights_metadata(const tsr__weights *weights, const char *key) 
     return json_string_value(json_object_get(weights->metadata, key));
 }
 
+tsr_status tsr__weights_all_metadata(const char ***out, const tsr__weights *weights, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const char **pairs = NULL, *key;
+    json_t *value;
+    size_t used = 0;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, pairs, 2 * json_object_size(weights->metadata) + 1);
+    json_object_foreach(weights->metadata, key, value) {
+        pairs[used++] = key;
+        pairs[used++] = json_string_value(value);
+    }
+    *out = pairs;
+done:
+    return status;
+}
+
 void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view) {
     for (size_t i = 0; i < weights->source_count; i++) tsr__weights_release_pages(weights->sources[i], view);
     if (!weights->mapped) return;

@@ -60,6 +60,8 @@ const tsr__tensor_view *tsr__weights_at(const tsr__weights *weights, size_t inde
 const tsr__tensor_view *tsr__weights_find(const tsr__weights *weights, const char *name); /* NULL when absent */
 /* "__metadata__" value, or NULL. */
 const char *tsr__weights_metadata(const tsr__weights *weights, const char *key);
+/* All of it, for copying into another file: key, value, ..., NULL; the texts stay the weights'. Release with free(). */
+tsr_status tsr__weights_all_metadata(const char ***out, const tsr__weights *weights, tsr_error *err);
 /* Tells the system that the view's whole pages may leave memory; they are read again from the file when touched. Lets a
  * big model be packed tensor by tensor without doubling. Does nothing for weights opened from memory. */
 void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view);
@@ -88,5 +90,11 @@ typedef struct tsr__tensor_out {
 } tsr__tensor_out;
 tsr_status tsr__safetensors_save(const char *path, const tsr__tensor_out *tensors, size_t count,
                                  const char *const *metadata /* key, value, ..., NULL */, tsr_error *err);
+/* The same with data made one tensor after another: make() gives what tensors[index] has; *data stays the maker's until
+ * the next call. Tensors' own data is not looked at. */
+typedef tsr_status (*tsr__tensor_make_fn)(void *user, size_t index, const void **data, tsr_error *err);
+tsr_status tsr__safetensors_save_made(const char *path, const tsr__tensor_out *tensors, size_t count,
+                                      const char *const *metadata, tsr__tensor_make_fn make, void *user,
+                                      tsr_error *err);
 
 #endif /* TSR_WEIGHTS_H */

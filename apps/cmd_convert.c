@@ -1,0 +1,82 @@
+/* apps/cmd_convert.c - `tessera convert`: a model of any layout to one safetensors file. */
+#include "cmd_convert.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "options.h"
+
+static const char HELP[] =
+    "usage: tessera convert IN OUT [OPTION]...\n"
+    "       tessera convert --unet FILE --text-encoder FILE --vae FILE OUT [OPTION]...\n"
+    "\n"
+    "Writes a model as one safetensors file in the single-file layout. IN is a checkpoint (safetensors, .ckpt, GGUF)\n"
+    "or a diffusers folder; parts replace those of IN.\n"
+    "\n"
+    "  --type keep|f32|f16|bf16|f8  numbers (default keep; GGUF's blocks become f16)\n"
+    "  --unet FILE                  UNet\n"
+    "  --text-encoder FILE          text encoder\n"
+    "  --text-encoder-2 FILE        second text encoder of SDXL; the two may come in either order\n"
+    "  --vae FILE                   VAE\n";
+
+typedef struct request {
+    const char *in, *out;
+    tsr_model_parts parts;
+    int type;
+} request;
+
+/* 0 when the option is not one of these. */
+static int take_option(request *r, const char *name, const char *value) {
+    const struct {
+        const char *name;
+        const char **to;
+    } paths[] = { { "--unet", &r->parts.unet },
+                  { "--text-encoder", &r->parts.text_encoder },
+                  { "--text-encoder-2", &r->parts.text_encoder_2 },
+                  { "--vae", &r->parts.vae } };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        if (strcmp(name, paths[i].name) != 0) continue;
+        *paths[i].to = value;
+        return 1;
+    }
+    if (strcmp(name, "--type") != 0) return 0;
+    r->type = tsr_weight_type_find(value);
+    return 1;
+}
+
+static int parse(request *r, int argc, char **argv) {
+    const char *names[2] = { NULL, NULL };
+    int count = 0;
+    for (int i = 0; i < argc; i++) {
+        if (argv[i][0] != '-') {
+            if (count == 2) return usage_error("convert takes two names, not also '%.80s'", argv[i]);
+            names[count++] = argv[i];
+            continue;
+        }
+        if (i + 1 == argc) return usage_error("%.80s needs a value, or is no option of convert", argv[i]);
+        if (!take_option(r, argv[i], argv[i + 1])) return usage_error("convert has no option '%.80s'", argv[i]);
+        if (r->type < 0) return usage_error("--type takes keep, f32, f16, bf16 or f8, not '%.80s'", argv[i + 1]);
+        i++;
+    }
+    if (count == 0 || (count == 1 && !r->parts.unet && !r->parts.text_encoder && !r->parts.vae))
+        return usage_error("convert needs a model and a file to write: tessera convert IN OUT");
+    r->out = names[count - 1];
+    r->in = count == 2 ? names[0] : NULL;
+    return 0;
+}
+
+int command_convert(int argc, char **argv) {
+    request r = { .type = TSR_WEIGHT_KEEP };
+    tsr_error err = TSR_ERROR_INIT;
+    char *text = NULL;
+    if (argc && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+        fputs(HELP, stdout);
+        return 0;
+    }
+    int failed = parse(&r, argc, argv);
+    if (failed) return failed;
+    if (tsr_convert_model(&text, r.out, r.in, &r.parts, (tsr_weight_type)r.type, &err) != TSR_OK) return report(&err);
+    fputs(text, stdout);
+    tsr_free(text);
+    return 0;
+}
