@@ -29,6 +29,7 @@ const post = (path, body) => request(path, { method: 'POST', headers: { 'Content
 export const api = {
   options: () => getJson('tessera/options'),
   nodes: async (name) => (await getJson(`object_info/${encodeURIComponent(name)}`))[name] || null,
+  files: (folder) => getJson(`models/${folder}`),
   submit: async (job) => (await post('prompt', job)).json(),
   queue: () => getJson('queue'),
   history: (count) => getJson(`history?max_items=${count}`),

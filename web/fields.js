@@ -4,7 +4,7 @@ import { h, iconButton, randomSeed } from './dom.js';
 let count = 0;
 
 const WORDS = {
-  cfg: 'Guidance (cfg)', vae_tile: 'VAE tile', clip_skip: 'Clip skip', seed_2nd: 'Second seed', seed_2nd_mode: 'Second seed mode',
+  cfg: 'Guidance (cfg)', lora: 'Adapters (LoRA)', vae_tile: 'VAE tile', clip_skip: 'Clip skip', seed_2nd: 'Second seed', seed_2nd_mode: 'Second seed mode',
 };
 
 export function wordsFor(key) {
@@ -44,7 +44,7 @@ function control(row, value, lists, id) {
   const whole = row.kind === 'int';
   const number = whole || row.kind === 'float';
   return h('input', {
-    id, type: number ? 'number' : 'text', value: value ?? row.default, placeholder: row.default === '' ? (row.inherits ? 'As the base' : '') : row.default,
+    id, type: number ? 'number' : 'text', value: value ?? row.default, placeholder: row.kind === 'adapters' ? 'name:0.8' : row.default === '' ? (row.inherits ? 'As the base' : '') : row.default,
     inputmode: row.kind === 'seed' ? 'numeric' : number ? 'decimal' : null, autocomplete: 'off', spellcheck: 'false',
     min: number ? row.minimum : null, max: number ? row.maximum : null,
     step: whole ? 1 : number ? (row.maximum <= 1 ? 0.05 : 0.5) : null,
@@ -67,6 +67,19 @@ export function readValue(row, text) {
 function complaint(row) {
   if (row.kind === 'seed') return 'A whole number, please.';
   return `A ${row.kind === 'int' ? 'whole ' : ''}number from ${row.minimum} to ${row.maximum}, please.`;
+}
+
+/** A list to pick an adapter from, which joins the text as NAME:1. */
+function picker(input, names, take) {
+  const select = h('select', { class: 'add', 'aria-label': 'Add an adapter', title: 'Add an adapter' }, h('option', { value: '' }, names.length ? 'Add…' : 'None here'),
+    names.map((name) => h('option', { value: name }, name)));
+  select.disabled = !names.length;
+  select.addEventListener('change', () => {
+    if (select.value) input.value = [input.value.trim(), `${select.value}:1`].filter(Boolean).join(';');
+    select.value = '';
+    take();
+  });
+  return select;
 }
 
 /** {element, show(value), fault(text)}. change(value) is called with valid values only. */
@@ -100,7 +113,7 @@ export function field(row, value, lists, change) {
   };
   const line = row.kind === 'seed'
     ? h('div', { class: 'joined' }, input, iconButton('dice', `Throw a new ${wordsFor(row.key).toLowerCase()}`, () => { input.value = randomSeed(); take(); }))
-    : input;
+    : row.kind === 'adapters' ? h('div', { class: 'joined' }, input, picker(input, lists.adapters, take)) : input;
   holder.append(label, line, error);
   if (row.kind === 'flag') holder.replaceChildren(input, label, error);
   return { element: holder, input, show, fault };

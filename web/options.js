@@ -9,10 +9,11 @@ const NOT_SETTINGS = new Set(['path', 'data', 'box', 'color']);
 const SCENE_ELSEWHERE = new Set(['prompt', 'negative', 'width', 'height', 'seed', 'batch', 'denoise', 'mask_channel']);
 const REGION_ELSEWHERE = new Set(['name', 'prompt', 'mask_channel', 'invert', 'denoise']);
 const MAIN = ['steps', 'cfg', 'sampler', 'scheduler'];
-const REGION_FIRST = ['feather', 'strength', 'negative', 'cfg', 'sampler', 'scheduler', 'start', 'end', 'seed'];
+const REGION_FIRST = ['feather', 'strength', 'negative', 'cfg', 'sampler', 'scheduler', 'lora', 'start', 'end', 'seed'];
 
 export async function loadOptions() {
-  const [table, sampler, painter] = await Promise.all([api.options(), api.nodes('KSampler'), api.nodes(SCENE_NODE)]);
+  const [table, sampler, painter, adapters] = await Promise.all([api.options(), api.nodes('KSampler'), api.nodes(SCENE_NODE),
+    api.files('loras')]);
   const usable = (row) => !NOT_SETTINGS.has(row.kind) && !row.flags.length;
   const scene = table.scene.filter((row) => usable(row) && !SCENE_ELSEWHERE.has(row.key));
   const byScene = new Set(table.scene.map((row) => row.key));
@@ -24,7 +25,7 @@ export async function loadOptions() {
     region: REGION_FIRST.map((key) => region.find((row) => row.key === key)).filter(Boolean)
       .concat(region.filter((row) => !REGION_FIRST.includes(row.key))),
     row: (key) => table.scene.find((row) => row.key === key),
-    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler') },
+    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler'), adapters },
     models: choicesOf(painter, 'ckpt_name'),
   };
 }

@@ -1,8 +1,13 @@
 // page.test.mjs - the page in a real browser against a real server and the model that ships with Tessera.
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Driver } from './page_driver.mjs';
 import { startBrowser, startServer, until } from './harness.mjs';
+
+const MODEL = join(process.env.TESSERA_SOURCE || '../..', 'models/tessera-demo.safetensors');
 
 let server;
 let browser;
@@ -173,6 +178,36 @@ test('errors appear at the region or the setting they speak of', async () => {
   const refused = page.faults.filter((text) => /status of 400/.test(text));
   page.faults = page.faults.filter((text) => !refused.includes(text)); // the browser notes every answer of 400
   await page.close();
+});
+
+test('models and adapters of the folders are offered, and a bad one is told at its field', async () => {
+  const models = mkdtempSync(join(tmpdir(), 'tessera-models-'));
+  mkdirSync(join(models, 'checkpoints'));
+  mkdirSync(join(models, 'loras'));
+  for (const name of ['one.safetensors', 'two.safetensors']) symlinkSync(MODEL, join(models, 'checkpoints', name));
+  writeFileSync(join(models, 'loras', 'broken.safetensors'), 'no adapter');
+  const other = await startServer(['--models', models]);
+  try {
+    const page = await Driver.open(browser, other.url);
+    assert.deepEqual(await page.page.locator('#model option').allTextContents(), ['one.safetensors', 'two.safetensors']);
+    await page.page.selectOption('#model', 'two.safetensors');
+    await page.page.fill('#width', '192');
+    await page.page.fill('#height', '128');
+    await page.page.locator('#height').press('Enter');
+    await page.twoRegions();
+    assert.equal((await page.workflow())['1'].inputs.ckpt_name, 'two.safetensors');
+    await page.card(1).locator('summary').click();
+    await page.card(1).locator('[data-key="lora"] select').selectOption('broken.safetensors');
+    assert.equal((await page.scene()).regions[1].lora, 'broken.safetensors:1');
+    await page.page.click('#generate');
+    await until(async () => (await page.card(1).locator('.field-error:visible').allTextContents()).join('') || (await page.page.locator('.notice.error').allTextContents()).join(''), 'an error');
+    assert.match((await page.card(1).locator('.field-error:visible').allTextContents()).join(''), /broken/);
+    page.faults = page.faults.filter((text) => !/status of 400/.test(text));
+    await page.close();
+  } finally {
+    await other.stop();
+    rmSync(models, { recursive: true });
+  }
 });
 
 test('works by keyboard alone', async () => {
