@@ -23,6 +23,8 @@ typedef struct tsr_denoise_call {
     float sigma;
     const void *cond;
     float *denoised; /* to be written */
+    /* Where x lies on its canvas, in latent pixels. canvas_width 0: x is the whole. */
+    int left, top, canvas_width, canvas_height;
 } tsr_denoise_call;
 
 typedef struct tsr_denoiser {

@@ -103,6 +103,7 @@ void tsr_engine_close(tsr_engine *engine) {
     tsr__engine_close_guests(engine);
     tsr__conditioning_free_all(engine);
     tsr__adapters_free_all(engine);
+    tsr__controls_free_files(engine);
     tsr__text_stack_free(engine->text);
     tsr__unet_free(engine->unet);
     tsr__vae_free(engine->vae);

@@ -101,10 +101,21 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
     }
     if (b->labels) fill_labels(engine, b, shape);
     tsr_error inner = TSR_ERROR_INIT;
+    tsr__control_batch asked = { .calls = b->calls,
+                                 .count = b->count,
+                                 .shape = shape,
+                                 .in = b->in,
+                                 .channels = shape[1],
+                                 .timestep = timestep,
+                                 .labels = b->label_rows };
+    tsr__control_result control;
+    status = tsr__controls_run(&control, engine, &asked, err);
+    if (status != TSR_OK) return status;
     tsr__nn_terms_use(engine->nn, b->terms, samples);
-    status = tsr__unet_run(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps, b->contexts,
-                           b->label_rows, &inner);
+    status = tsr__unet_run_controlled(engine->unet, b->out, b->in, samples, shape[2], shape[3], b->timesteps,
+                                      b->contexts, b->label_rows, control.controls, control.count, &inner);
     tsr__nn_terms_use(engine->nn, NULL, 0);
+    tsr__controls_result_clear(&control);
     /* Sampling knows the step, the noise level and the side; it names them when it finds the NaN. */
     if (status == TSR_NOT_FINITE)
         for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;

@@ -70,6 +70,7 @@ static tsr_status settle_defaults(tsr_scene *scene, tsr_error *err) {
         const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_SCENE, i);
         unsigned without = TSR_OPTION_COMMAND | TSR_OPTION_LOCAL | TSR_OPTION_HIDDEN;
         if (scene->text[i] || (option->flags & without) || !*option->default_text) continue;
+        if (strncmp(option->key, "control_", 8) == 0 && !scene->text[TSR__OPT_CONTROL]) continue;
         TSR_TRY(tsr_scene_set(scene, option->key, option->default_text, err));
     }
 done:
@@ -232,16 +233,19 @@ static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, 
     tsr_status status = TSR_OK;
     tsr__conditioning *yes = NULL, *no = NULL;
     tsr__adapter_set *adapters = NULL;
+    tsr__control_set *controls = NULL;
     char *clean = NULL;
     int clip_skip = tsr__scene_int(job->scene, TSR__OPT_CLIP_SKIP);
     TSR_TRY(gather_adapters(&adapters, &clean, engine, job, region, prompt, evaluate, err));
-    TSR_TRY(tsr__conditioning_get(&yes, engine, clean, clip_skip, adapters, err));
-    TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, adapters, err));
+    TSR_TRY(tsr__job_controls(&controls, engine, job, region, err));
+    TSR_TRY(tsr__conditioning_get(&yes, engine, clean, clip_skip, adapters, controls, err));
+    TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, adapters, controls, err));
     out->denoiser = &engine->denoiser;
     out->positive = yes;
     out->negative = no;
     out->cfg = (float)cfg;
 done:
+    tsr__controls_unref(controls);
     free(clean);
     return status;
 }

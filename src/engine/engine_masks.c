@@ -6,8 +6,7 @@
 
 #include "engine/engine_priv.h"
 
-/* A picture from the bytes kept in the scene, or from its file, whose bytes are then kept. */
-static tsr_status load_picture(tsr_image **out, tsr__job *job, const char *path, char **kept, tsr_error *err) {
+tsr_status tsr__job_load_picture(tsr_image **out, tsr__job *job, const char *path, char **kept, tsr_error *err) {
     tsr_status status = TSR_OK;
     void *bytes = NULL;
     size_t size = 0;
@@ -56,8 +55,8 @@ static tsr_status mask_from_file(tsr_mask **out, tsr__job *job, int region, tsr_
     tsr_image *image = NULL;
     char label[320];
     place_label(label, sizeof label, job, region);
-    TSR_TRY(load_picture(&image, job, tsr__region_text(job->scene, region, TSR__REG_MASK),
-                         &job->scene->regions[region].text[TSR__REG_MASK_DATA], err));
+    TSR_TRY(tsr__job_load_picture(&image, job, tsr__region_text(job->scene, region, TSR__REG_MASK),
+                                  &job->scene->regions[region].text[TSR__REG_MASK_DATA], err));
     if (image->width != job->width || image->height != job->height)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s is %dx%d, the picture %dx%d; masks must have the picture's size", label,
                  image->width, image->height, job->width, job->height);
@@ -131,8 +130,8 @@ tsr_status tsr__job_load_masks(tsr__job *job, tsr_error *err) {
     for (int i = 0; i < job->region_count; i++) {
         char *const *text = job->scene->regions[i].text;
         if (text[TSR__REG_COLOR] && !colors)
-            TSR_TRY(load_picture(&colors, job, tsr__scene_text(job->scene, TSR__OPT_COLOR_IMAGE),
-                                 &job->scene->text[TSR__OPT_COLOR_IMAGE_DATA], err));
+            TSR_TRY(tsr__job_load_picture(&colors, job, tsr__scene_text(job->scene, TSR__OPT_COLOR_IMAGE),
+                                          &job->scene->text[TSR__OPT_COLOR_IMAGE_DATA], err));
         if (text[TSR__REG_COLOR]) TSR_TRY(mask_from_color(&job->masks[i], job, i, colors, err));
         else if (text[TSR__REG_BOX]) TSR_TRY(mask_from_box(&job->masks[i], job, i, err));
         else TSR_TRY(mask_from_file(&job->masks[i], job, i, err));
@@ -149,7 +148,7 @@ tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err) {
     tsr_image *image = NULL;
     char **kept = &job->scene->text[TSR__OPT_MASK_DATA];
     if (!job->scene->text[TSR__OPT_MASK] && !*kept) return TSR_OK;
-    TSR_TRY(load_picture(&image, job, tsr__scene_text(job->scene, TSR__OPT_MASK), kept, err));
+    TSR_TRY(tsr__job_load_picture(&image, job, tsr__scene_text(job->scene, TSR__OPT_MASK), kept, err));
     if (image->width != job->width || image->height != job->height)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "mask: %.200s is %dx%d, the picture %dx%d; they must have the same size",
                  tsr__scene_text(job->scene, TSR__OPT_MASK), image->width, image->height, job->width, job->height);

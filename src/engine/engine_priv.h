@@ -5,6 +5,7 @@
 #define TSR_ENGINE_PRIV_H
 
 #include "engine/engine_adapters.h"
+#include "engine/engine_control.h"
 #include "engine/engine_family.h"
 #include "engine/scene_priv.h"
 #include "model/model.h"
@@ -19,11 +20,13 @@ typedef struct tsr__conditioning {
     char *prompt;
     int clip_skip;              /* 0: the family's own */
     tsr__adapter_set *adapters; /* of its text and of its evaluations; NULL: none */
+    tsr__control_set *controls; /* of its evaluations; NULL: none */
     float *values;              /* [tokens, context width]; NULL: not encoded yet */
     float *pooled;              /* SDXL: [pooled width]; else NULL */
     int tokens;
-    tsr__unet_context *context; /* NULL: not seen by the UNet yet */
-    int coupled;                /* made of several, by tsr__conditioning_couple; has a context only, is in no list */
+    tsr__unet_context *context;        /* NULL: not seen by the UNet yet */
+    tsr__unet_context **control_texts; /* one of each control, which may be NULL; NULL: not made yet */
+    int coupled; /* made of several, by tsr__conditioning_couple; has a context only, is in no list */
     struct tsr__conditioning *next;
 } tsr__conditioning;
 
@@ -49,6 +52,8 @@ struct tsr_engine {
     tsr_denoiser denoiser;
     tsr__conditioning *prompts;
     tsr__adapter_set *adapters;            /* all that prompts have */
+    tsr__control_set *control_sets;        /* all that conditionings have */
+    tsr__control_file *control_files;      /* networks that were opened */
     const tsr_engine_callbacks *callbacks; /* of the run in hand, or NULL */
     tsr_engine *guests;                    /* models that regions brought, each once; owned */
     tsr_engine *next_guest;
@@ -76,11 +81,11 @@ size_t tsr__engine_weight_bytes(const tsr_engine *engine);
 tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *err);
 
 /* --- engine_text.c --- */
-/* The handle of a prompt under some adapters (NULL: none), not yet encoded. */
+/* The handle of a prompt under some adapters and controls (NULL: none), not yet encoded. */
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
-                                 tsr__adapter_set *adapters, tsr_error *err);
+                                 tsr__adapter_set *adapters, tsr__control_set *controls, tsr_error *err);
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
-/* cond->context out of its values, under its adapters; the networks exist. */
+/* cond->context and what its controls read, out of its values, under its adapters; the networks exist. */
 tsr_status tsr__engine_make_context(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
 /* tsr_denoiser's couple and uncouple. */
 tsr_status tsr__conditioning_couple(void *user, const void **out, const void *const *conds, const float *const *weights,
@@ -123,5 +128,12 @@ tsr_status tsr__job_warn(tsr__job *job, const char *text, tsr_error *err);
 /* Fills job->masks and keeps the files' bytes in job->scene; also the noise mask of job->latent. */
 tsr_status tsr__job_load_masks(tsr__job *job, tsr_error *err);
 tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err);
+/* A picture from the bytes kept in the scene, or from its file, whose bytes are then kept. */
+tsr_status tsr__job_load_picture(tsr_image **out, tsr__job *job, const char *path, char **kept, tsr_error *err);
+
+/* --- engine_job_control.c --- */
+/* The control networks of the scene and of a region (-1: the scene's alone), as that engine takes them; NULL when there are
+ * none. *out is the caller's count. */
+tsr_status tsr__job_controls(tsr__control_set **out, tsr_engine *engine, tsr__job *job, int region, tsr_error *err);
 
 #endif /* TSR_ENGINE_PRIV_H */

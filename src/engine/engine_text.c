@@ -6,18 +6,21 @@
 #include "model/text_encode.h"
 
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
-                                 tsr__adapter_set *adapters, tsr_error *err) {
+                                 tsr__adapter_set *adapters, tsr__control_set *controls, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__conditioning *made = NULL;
     *out = NULL;
     for (tsr__conditioning *at = engine->prompts; at; at = at->next) {
-        if (at->clip_skip != clip_skip || at->adapters != adapters || strcmp(at->prompt, prompt) != 0) continue;
+        if (at->clip_skip != clip_skip || at->adapters != adapters || at->controls != controls ||
+            strcmp(at->prompt, prompt) != 0)
+            continue;
         *out = at;
         return TSR_OK;
     }
     TSR_ALLOC_ZERO(err, made, 1);
     made->clip_skip = clip_skip;
     made->adapters = adapters;
+    made->controls = tsr__controls_ref(controls);
     made->prompt = tsr__strdup(prompt);
     if (!made->prompt) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     made->next = engine->prompts;
@@ -25,6 +28,7 @@ tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, co
     *out = made;
     made = NULL;
 done:
+    if (made) tsr__controls_unref(made->controls);
     free(made);
     return status;
 }
@@ -34,7 +38,7 @@ tsr_status tsr__engine_make_context(tsr_engine *engine, tsr__conditioning *cond,
     tsr__nn_terms_use(engine->nn, &terms, 1);
     tsr_status status = tsr__unet_context_new(&cond->context, engine->unet, cond->values, cond->tokens, err);
     tsr__nn_terms_use(engine->nn, NULL, 0);
-    return status;
+    return status == TSR_OK ? tsr__controls_read_text(engine, cond, err) : status;
 }
 
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
@@ -108,12 +112,16 @@ tsr_status tsr__conditioning_couple(void *user, const void **out, const void *co
         if (k == 0) made->tokens = part->tokens;
     }
     TSR_TRY(mix_pooled(made, engine, conds, weights, n, (size_t)height * (size_t)width, err));
+    TSR_TRY(tsr__controls_couple(made, conds, weights, n, height, width, err));
     TSR_TRY(tsr__unet_context_couple(&made->context, engine->unet, contexts, weights, n, height, width, err));
     *out = made;
     made = NULL;
 done:
     free(contexts);
-    if (made) free(made->pooled);
+    if (made) {
+        tsr__controls_drop(made);
+        free(made->pooled);
+    }
     free(made);
     return status;
 }
@@ -122,6 +130,7 @@ void tsr__conditioning_uncouple(void *user, const void *cond) {
     tsr__conditioning *coupled = (tsr__conditioning *)(uintptr_t)cond;
     (void)user;
     tsr__unet_context_free(coupled->context);
+    tsr__controls_drop(coupled);
     free(coupled->pooled);
     free(coupled);
 }
@@ -130,6 +139,7 @@ void tsr__conditioning_free_all(tsr_engine *engine) {
     while (engine->prompts) {
         tsr__conditioning *next = engine->prompts->next;
         tsr__unet_context_free(engine->prompts->context);
+        tsr__controls_drop(engine->prompts);
         free(engine->prompts->values);
         free(engine->prompts->pooled);
         free(engine->prompts->prompt);
@@ -149,7 +159,7 @@ tsr_status tsr_engine_encode_prompt(const void **out, tsr_engine *engine, const 
     *out = NULL;
     if (clip_skip < 0 || clip_skip > 24)
         return tsr__fail(err, TSR_BAD_ARGUMENT, "clip_skip: %d is not in 1 (the last layer) to 24, or 0", clip_skip);
-    tsr_status status = tsr__conditioning_get(&cond, engine, prompt, clip_skip, NULL, err);
+    tsr_status status = tsr__conditioning_get(&cond, engine, prompt, clip_skip, NULL, NULL, err);
     if (status == TSR_OK) status = tsr__conditioning_need(engine, cond, err);
     if (status == TSR_OK) *out = cond;
     return status;

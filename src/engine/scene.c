@@ -92,6 +92,7 @@ tsr_status tsr_scene_set(tsr_scene *scene, const char *key, const char *text, ts
     if (status == TSR_OK) status = set_text(&scene->text[option], tsr_option_at(TSR_OPTIONS_SCENE, option), text, err);
     /* The bytes kept in metadata belong to the file named before. */
     if (status == TSR_OK && option == TSR__OPT_MASK) drop(&scene->text[TSR__OPT_MASK_DATA]);
+    if (status == TSR_OK && option == TSR__OPT_CONTROL_IMAGE) drop(&scene->text[TSR__OPT_CONTROL_IMAGE_DATA]);
     if (status == TSR_OK && option == TSR__OPT_COLOR_IMAGE) drop(&scene->text[TSR__OPT_COLOR_IMAGE_DATA]);
     return status;
 }
@@ -132,6 +133,7 @@ tsr_status tsr_scene_set_region(tsr_scene *scene, int index, const char *key, co
     tsr_status status = find_key(&option, TSR_OPTIONS_REGION, key, err);
     if (status == TSR_OK) status = set_text(&slots[option], tsr_option_at(TSR_OPTIONS_REGION, option), text, err);
     if (status == TSR_OK && option == TSR__REG_MASK) drop(&slots[TSR__REG_MASK_DATA]);
+    if (status == TSR_OK && option == TSR__REG_CONTROL_IMAGE) drop(&slots[TSR__REG_CONTROL_IMAGE_DATA]);
     return status;
 }
 
@@ -265,6 +267,15 @@ done:
 }
 
 /* --- do the settings fit together --------------------------------------------------------------------------------------------- */
+static tsr_status check_control(const char *who, const char *model, const char *image, const char *data,
+                                tsr_error *err) {
+    int has_model = model && *model, has_image = (image && *image) || data;
+    if (has_model == has_image) return TSR_OK;
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: %s", who,
+                     has_model ? "control needs control_image, the picture that it reads"
+                               : "control_image needs control, the network that reads it");
+}
+
 static tsr_status check_region(const tsr_scene *scene, int i, tsr_error *err) {
     char *const *text = scene->regions[i].text;
     char label[80];
@@ -283,7 +294,8 @@ static tsr_status check_region(const tsr_scene *scene, int i, tsr_error *err) {
         return tsr__fail(err, TSR_BAD_ARGUMENT,
                          "%s: seed gives the region its whole noise, variation_seed a part; give one of them", label);
     if (!text[TSR__REG_PROMPT]) return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: has no prompt", label);
-    return TSR_OK;
+    return check_control(label, text[TSR__REG_CONTROL], text[TSR__REG_CONTROL_IMAGE], text[TSR__REG_CONTROL_IMAGE_DATA],
+                         err);
 }
 
 tsr_status tsr_scene_check(const tsr_scene *scene, tsr_error *err) {
@@ -301,9 +313,8 @@ tsr_status tsr_scene_check(const tsr_scene *scene, tsr_error *err) {
         return tsr__fail(err, TSR_BAD_ARGUMENT, "denoise below 1 needs init_image or init_latent to start from");
     if (!has_init && (scene->text[TSR__OPT_MASK] || scene->text[TSR__OPT_MASK_DATA]))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "mask needs init_image or init_latent to repaint");
-    for (int i = 0; i < scene->region_count; i++) {
-        tsr_status status = check_region(scene, i, err);
-        if (status != TSR_OK) return status;
-    }
-    return TSR_OK;
+    tsr_status status = check_control("the scene", scene->text[TSR__OPT_CONTROL], scene->text[TSR__OPT_CONTROL_IMAGE],
+                                      scene->text[TSR__OPT_CONTROL_IMAGE_DATA], err);
+    for (int i = 0; i < scene->region_count && status == TSR_OK; i++) status = check_region(scene, i, err);
+    return status;
 }

@@ -9,6 +9,7 @@ static void clear_bound(tsr__slot *slot) {
     while (slot->bound) {
         tsr__bound *next = slot->bound->next;
         tsr__unet_context_free(slot->bound->cond->context);
+        tsr__controls_drop(slot->bound->cond);
         free(slot->bound->cond->values);
         free(slot->bound->cond->pooled);
         free(slot->bound->cond->prompt);

@@ -22,7 +22,9 @@ static tsr_status check_inside(const tsr_graph *graph, const char *path, const c
 /* A file's name in *text becomes its path. */
 static tsr_status resolve(char **text, const tsr_graph *graph, const tsr_option_info *option, tsr_error *err) {
     tsr_error reason = TSR_ERROR_INIT;
-    const char *folder = strcmp(option->key, "model") == 0 ? "checkpoints" : "input";
+    const char *folder = strcmp(option->key, "model") == 0     ? "checkpoints"
+                         : strcmp(option->key, "control") == 0 ? "controlnet"
+                                                               : "input";
     char *path = NULL;
     tsr_status status = tsr__find_file(&path, graph, folder, *text, &reason);
     if (status == TSR_OK && strcmp(folder, "input") == 0) status = check_inside(graph, path, *text, &reason);

@@ -246,7 +246,10 @@ static tsr_status run_jobs(work *w, const tsr_denoiser *network, tsr_error *err)
         for (int i = first; i < w->n_jobs; i++) {
             job *j = &w->jobs[i];
             if (j->done || j->h != shape[2] || j->w != shape[3]) continue;
-            tsr_denoise_call call = { j->in ? j->in : j->x, j->sigma, j->cond, j->out };
+            /* A part of it is a canvas of its own to control networks, as in ComfyUI. */
+            tsr_denoise_call call = {
+                .x = j->in ? j->in : j->x, .sigma = j->sigma, .cond = j->cond, .denoised = j->out
+            };
             w->batch[n++] = call;
             j->done = 1;
         }

@@ -243,7 +243,13 @@ static tsr_status call_denoiser(tsr__evaluator *evaluator, const network_call *l
         network_call *call = &evaluator->calls[i];
         if (!goes_with(call, like)) continue;
         TSR_TRY(set_input(evaluator, call, err));
-        tsr_denoise_call asked = { call->input, call->sigma, call->cond, call->out };
+        tsr_denoise_call asked = { .x = call->input, .sigma = call->sigma, .cond = call->cond, .denoised = call->out };
+        if (call->crop.width) {
+            asked.left = call->crop.x;
+            asked.top = call->crop.y;
+            asked.canvas_width = evaluator->shape[3];
+            asked.canvas_height = evaluator->shape[2];
+        }
         evaluator->batch[n++] = asked;
     }
     TSR_TRY(tsr__run_notify(run, TSR_PROGRESS_EVALUATE, like->sigma, err));

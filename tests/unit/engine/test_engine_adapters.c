@@ -37,14 +37,15 @@ static const tsr__conditioning *make_cond(tsr_engine *engine, const char *list) 
     tsr__adapter_set *set = NULL;
     tsr__conditioning *cond = NULL;
     OK(tsr__adapters_get(&set, engine, list, "test", &err));
-    OK(tsr__conditioning_get(&cond, engine, "a cat on a hill", 1, set, &err));
+    OK(tsr__conditioning_get(&cond, engine, "a cat on a hill", 1, set, NULL, &err));
     return cond;
 }
 
 static void denoise(tsr_engine *engine, const void *const *conds, float *const *out, const float *x, int n) {
     const int shape[4] = { 1, 4, H, W };
     tsr_denoise_call calls[4];
-    for (int i = 0; i < n; i++) calls[i] = (tsr_denoise_call){ x, 3.0f, conds[i], out[i] };
+    for (int i = 0; i < n; i++)
+        calls[i] = (tsr_denoise_call){ .x = x, .sigma = 3.0f, .cond = conds[i], .denoised = out[i] };
     OK(engine->denoiser.denoise(engine, shape, calls, n, &err));
 }
 

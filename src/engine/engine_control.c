@@ -1,0 +1,484 @@
+/* engine/engine_control.c - control networks of prompts: found, opened once, run for the samples of a batch that have them.
+ *
+ * A picture is scaled to the canvas as ComfyUI does (cut to the canvas's proportions, nearest-exact) and cut as the network's
+ * view of the canvas is; what depends on it alone is computed once for each view. */
+#include "engine/engine_control.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/engine_priv.h"
+#include "weights/pth.h"
+
+enum { MAX_USES = 16, MAX_VIEWS = 64, CELL = 8 };
+
+struct tsr__control_file {
+    char *path;
+    tsr__control_net *net;
+    struct tsr__control_file *next;
+};
+
+/* The part of a canvas that a network looks at, in latent cells. */
+typedef struct place {
+    int left, top, w, h, canvas_w, canvas_h;
+} place;
+
+typedef struct view {
+    place at;
+    tsr__control_hint hint;
+} view;
+
+typedef struct use {
+    char *path;
+    tsr__control_file *file; /* NULL: not opened yet */
+    float *pixels;           /* [height, width, 3] */
+    int width, height;
+    float strength, start_sigma, end_sigma;
+    float *scaled; /* [3, CELL canvas_h, CELL canvas_w] of the canvas seen last */
+    int canvas_w, canvas_h;
+    view views[MAX_VIEWS];
+    int n_views;
+} use;
+
+struct tsr__control_set {
+    tsr_engine *engine; /* whose list it is in */
+    int refs;
+    use *items[MAX_USES];
+    int count;
+    struct tsr__control_set *next;
+};
+
+/* --- sets --------------------------------------------------------------------------------------------------------------- */
+static void clear_views(use *u) {
+    for (int i = 0; i < u->n_views; i++) tsr__control_hint_clear(u->file->net, &u->views[i].hint);
+    u->n_views = 0;
+}
+
+static void free_set(tsr__control_set *set) {
+    if (!set) return;
+    for (int i = 0; i < set->count; i++) {
+        use *u = set->items[i];
+        clear_views(u);
+        free(u->path);
+        free(u->pixels);
+        free(u->scaled);
+        free(u);
+    }
+    free(set);
+}
+
+tsr__control_set *tsr__controls_ref(tsr__control_set *set) {
+    if (set) set->refs++;
+    return set;
+}
+
+void tsr__controls_unref(tsr__control_set *set) {
+    if (!set || --set->refs > 0) return;
+    tsr__control_set **at = &set->engine->control_sets;
+    while (*at != set) at = &(*at)->next;
+    *at = set->next;
+    free_set(set);
+}
+
+void tsr__controls_free_files(tsr_engine *engine) {
+    while (engine->control_files) {
+        tsr__control_file *next = engine->control_files->next;
+        tsr__control_net_free(engine->control_files->net);
+        free(engine->control_files->path);
+        free(engine->control_files);
+        engine->control_files = next;
+    }
+}
+
+const char *tsr__controls_file(const tsr__control_set *set, int index) {
+    return set && index >= 0 && index < set->count ? set->items[index]->path : NULL;
+}
+
+/* As adapters are looked for, in controlnet/. */
+static char *find_file(const tsr_engine *engine, const char *name) {
+    static const char *const folders[] = { "/controlnet/", "/../controlnet/", "/" };
+    static const char *const endings[] = { "", ".safetensors" };
+    const char *slash = strrchr(engine->model, '/');
+    int length = slash ? (int)(slash - engine->model) : 1;
+    if (access(name, R_OK) == 0 || *name == '/' || strstr(name, "..")) return tsr__strdup(name);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
+            char *path = tsr__format("%.*s%s%s%s", length, slash ? engine->model : ".", folders[i], name, endings[k]);
+            if (path && access(path, R_OK) == 0) return path;
+            free(path);
+        }
+    return tsr__strdup(name);
+}
+
+static tsr_status copy_use(use **out, const tsr_engine *engine, const tsr__control_use *from, const char *who,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    use *made = NULL;
+    size_t count = (size_t)from->width * (size_t)from->height * 3;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, made, 1);
+    made->width = from->width;
+    made->height = from->height;
+    made->strength = from->strength;
+    made->start_sigma = from->start_sigma;
+    made->end_sigma = from->end_sigma;
+    made->path = find_file(engine, from->model);
+    if (!made->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (access(made->path, R_OK) != 0)
+        TSR_FAIL(err, TSR_NOT_FOUND, "%s: control %s: no such file, nor in controlnet/ beside the model", who,
+                 from->model);
+    TSR_ALLOC(err, made->pixels, count);
+    memcpy(made->pixels, from->pixels, count * sizeof *made->pixels);
+    *out = made;
+    made = NULL;
+done:
+    if (made) free(made->path);
+    free(made);
+    return status;
+}
+
+static int same_sets(const tsr__control_set *a, const tsr__control_set *b) {
+    if (a->count != b->count) return 0;
+    for (int i = 0; i < a->count; i++) {
+        const use *u = a->items[i], *v = b->items[i];
+        if (strcmp(u->path, v->path) != 0 || u->width != v->width || u->height != v->height ||
+            u->strength != v->strength || u->start_sigma != v->start_sigma || u->end_sigma != v->end_sigma ||
+            memcmp(u->pixels, v->pixels, (size_t)u->width * (size_t)u->height * 3 * sizeof *u->pixels) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+tsr_status tsr__controls_get(tsr__control_set **out, tsr_engine *engine, const tsr__control_use *uses, int n,
+                             const char *who, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__control_set *made = NULL;
+    *out = NULL;
+    if (n < 1) return TSR_OK;
+    if (n > MAX_USES) return tsr__fail(err, TSR_TOO_LARGE, "%s: more than %d control networks", who, MAX_USES);
+    TSR_ALLOC_ZERO(err, made, 1);
+    for (; made->count < n; made->count++)
+        TSR_TRY(copy_use(&made->items[made->count], engine, &uses[made->count], who, err));
+    for (tsr__control_set *at = engine->control_sets; at && !*out; at = at->next)
+        if (same_sets(at, made)) *out = at;
+    if (*out) {
+        (*out)->refs++;
+        goto done;
+    }
+    made->engine = engine;
+    made->refs = 1;
+    made->next = engine->control_sets;
+    engine->control_sets = *out = made;
+    made = NULL;
+done:
+    free_set(made);
+    return status;
+}
+
+/* --- networks ------------------------------------------------------------------------------------------------------------ */
+static tsr_status open_file(tsr__control_file **out, tsr_engine *engine, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__control_file *made = NULL;
+    tsr__weights *weights = NULL;
+    for (*out = engine->control_files; *out; *out = (*out)->next)
+        if (strcmp((*out)->path, path) == 0) return TSR_OK;
+    TSR_ALLOC_ZERO(err, made, 1);
+    made->path = tsr__strdup(path);
+    if (!made->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_TRY(tsr__weights_open_any(&weights, path, err));
+    TSR_TRY(tsr__control_net_new(&made->net, engine->nn, weights, err));
+    TSR_TRY(tsr__control_net_fits(made->net, engine->unet, path, err));
+    made->next = engine->control_files;
+    engine->control_files = *out = made;
+    made = NULL;
+done:
+    tsr__weights_close(weights);
+    if (made) {
+        tsr__control_net_free(made->net);
+        free(made->path);
+    }
+    free(made);
+    return status;
+}
+
+tsr_status tsr__controls_bind(const tsr__control_set *set, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (!set) return TSR_OK;
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    for (int i = 0; i < set->count; i++)
+        if (!set->items[i]->file) TSR_TRY(open_file(&set->items[i]->file, engine, set->items[i]->path, err));
+done:
+    return status;
+}
+
+/* --- texts ---------------------------------------------------------------------------------------------------------------- */
+static void forget_texts(tsr__conditioning *cond) {
+    for (int i = 0; cond->control_texts && i < cond->controls->count; i++)
+        tsr__unet_context_free(cond->control_texts[i]);
+    free(cond->control_texts);
+    cond->control_texts = NULL;
+}
+
+tsr_status tsr__controls_read_text(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__control_set *set = cond->controls;
+    if (!set || cond->control_texts) return TSR_OK;
+    TSR_TRY(tsr__controls_bind(set, engine, err));
+    TSR_ALLOC_ZERO(err, cond->control_texts, set->count);
+    for (int i = 0; i < set->count; i++) {
+        tsr__unet *reader = tsr__control_net_unet(set->items[i]->file->net);
+        if (!reader) continue;
+        TSR_TRY(tsr__unet_context_new(&cond->control_texts[i], reader, cond->values, cond->tokens, err));
+    }
+done:
+    if (status != TSR_OK) forget_texts(cond);
+    return status;
+}
+
+tsr_status tsr__controls_couple(tsr__conditioning *made, const void *const *conds, const float *const *weights, int n,
+                                int height, int width, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__control_set *set = ((const tsr__conditioning *)conds[0])->controls;
+    tsr__unet_context **parts = NULL;
+    for (int k = 1; k < n; k++)
+        if (((const tsr__conditioning *)conds[k])->controls != set)
+            return tsr__fail(err, TSR_UNSUPPORTED,
+                             "mode couple evaluates all regions at once: regions with a control of their own need full "
+                             "or crop");
+    if (!set) return TSR_OK;
+    made->controls = tsr__controls_ref(((const tsr__conditioning *)conds[0])->controls);
+    TSR_ALLOC_ZERO(err, made->control_texts, set->count);
+    TSR_ALLOC_ZERO(err, parts, n);
+    for (int i = 0; i < set->count; i++) {
+        tsr__unet *reader = tsr__control_net_unet(set->items[i]->file->net);
+        for (int k = 0; k < n; k++) parts[k] = ((const tsr__conditioning *)conds[k])->control_texts[i];
+        if (!reader) continue;
+        TSR_TRY(tsr__unet_context_couple(&made->control_texts[i], reader, parts, weights, n, height, width, err));
+    }
+done:
+    free(parts);
+    return status;
+}
+
+void tsr__controls_drop(tsr__conditioning *cond) {
+    forget_texts(cond);
+    tsr__controls_unref(cond->controls);
+    cond->controls = NULL;
+}
+
+/* --- pictures -------------------------------------------------------------------------------------------------------------- */
+static tsr_status scale_picture(use *u, int canvas_w, int canvas_h, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int wide = canvas_w * CELL, high = canvas_h * CELL, cut_x = 0, cut_y = 0;
+    float *planes = NULL;
+    if (u->scaled && u->canvas_w == canvas_w && u->canvas_h == canvas_h) return TSR_OK;
+    free(u->scaled);
+    u->scaled = NULL;
+    tsr_resize_center_crop(&cut_x, &cut_y, u->width, u->height, wide, high);
+    int from_w = u->width - 2 * cut_x, from_h = u->height - 2 * cut_y;
+    const int shape[4] = { 1, 3, from_h, from_w };
+    size_t plane = (size_t)from_w * (size_t)from_h;
+    TSR_ALLOC(err, planes, plane * 3);
+    TSR_ALLOC(err, u->scaled, (size_t)wide * (size_t)high * 3);
+    for (size_t i = 0; i < plane; i++) {
+        size_t y = i / (size_t)from_w + (size_t)cut_y, x = i % (size_t)from_w + (size_t)cut_x;
+        for (size_t c = 0; c < 3; c++) planes[c * plane + i] = u->pixels[(y * (size_t)u->width + x) * 3 + c];
+    }
+    TSR_TRY(tsr_resize_nchw(u->scaled, high, wide, planes, shape, TSR_RESIZE_NEAREST_EXACT, err));
+    u->canvas_w = canvas_w;
+    u->canvas_h = canvas_h;
+done:
+    if (status != TSR_OK) {
+        free(u->scaled);
+        u->scaled = NULL;
+    }
+    free(planes);
+    return status;
+}
+
+static place place_of(const tsr_denoise_call *call, const int shape[4]) {
+    place at = { 0, 0, shape[3], shape[2], shape[3], shape[2] };
+    if (call->canvas_width) {
+        at.left = call->left;
+        at.top = call->top;
+        at.canvas_w = call->canvas_width;
+        at.canvas_h = call->canvas_height;
+    }
+    return at;
+}
+
+/* The part of the scaled picture that belongs to a view. */
+static tsr_status cut_picture(float **out, const use *u, const place *at, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    size_t wide = (size_t)at->w * CELL, high = (size_t)at->h * CELL, whole = (size_t)at->canvas_w * CELL;
+    TSR_ALLOC(err, *out, 3 * wide * high);
+    for (size_t c = 0; c < 3; c++)
+        for (size_t y = 0; y < high; y++)
+            memcpy(*out + (c * high + y) * wide,
+                   u->scaled + (c * (size_t)at->canvas_h * CELL + (size_t)at->top * CELL + y) * whole +
+                       (size_t)at->left * CELL,
+                   wide * sizeof **out);
+done:
+    return status;
+}
+
+static tsr_status need_hint(const tsr__control_hint **out, use *u, const place *at, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    float *picture = NULL;
+    for (int i = 0; i < u->n_views; i++)
+        if (memcmp(&u->views[i].at, at, sizeof *at) == 0) {
+            *out = &u->views[i].hint;
+            return TSR_OK;
+        }
+    if (at->left < 0 || at->top < 0 || at->left + at->w > at->canvas_w || at->top + at->h > at->canvas_h)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "a call for a part that lies outside its canvas of %d x %d cells", at->canvas_w,
+                 at->canvas_h);
+    TSR_TRY(scale_picture(u, at->canvas_w, at->canvas_h, err));
+    TSR_TRY(cut_picture(&picture, u, at, err));
+    TSR_TRY(tsr__control_net_hint(&u->views[u->n_views].hint, u->file->net, picture, at->h, at->w, err));
+    u->views[u->n_views].at = *at;
+    *out = &u->views[u->n_views++].hint;
+done:
+    free(picture);
+    return status;
+}
+
+/* --- one batch --------------------------------------------------------------------------------------------------------------- */
+/* What one network gives for the samples that have it. */
+typedef struct control_part {
+    tsr__control_net *net;
+    tsr__tensor *tensors;
+    int n_tensors, n; /* samples */
+    int *samples;
+    float *strengths;
+    float *x, *timesteps;
+    tsr__unet_context **texts;
+    const float **labels;
+    const tsr__control_hint **hints;
+} control_part;
+
+static int counts(const use *u, float sigma) {
+    return u->strength != 0.0f && !(sigma > u->start_sigma || sigma < u->end_sigma);
+}
+
+static tsr_status part_alloc(control_part *p, size_t samples, size_t each, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    TSR_ALLOC(err, p->samples, samples);
+    TSR_ALLOC(err, p->strengths, samples);
+    TSR_ALLOC(err, p->x, samples * each);
+    TSR_ALLOC(err, p->timesteps, samples);
+    TSR_ALLOC(err, p->texts, samples);
+    TSR_ALLOC(err, p->labels, samples);
+    TSR_ALLOC(err, p->hints, samples);
+done:
+    return status;
+}
+
+static void part_clear(control_part *p) {
+    if (p->net) tsr__control_net_release(p->net, p->tensors, p->n_tensors);
+    free(p->samples);
+    free(p->strengths);
+    free(p->x);
+    free(p->timesteps);
+    free(p->texts);
+    free(p->labels);
+    free(p->hints);
+}
+
+/* How many uses of a file count in the batch. */
+static int count_uses(const tsr__control_batch *batch, const tsr__control_file *file) {
+    int n = 0;
+    for (int i = 0; i < batch->count; i++) {
+        const tsr__control_set *set = ((const tsr__conditioning *)batch->calls[i]->cond)->controls;
+        for (int k = 0; set && k < set->count; k++)
+            n += set->items[k]->file == file && counts(set->items[k], batch->calls[i]->sigma);
+    }
+    return n;
+}
+
+/* All pictures of one call with one use. */
+static tsr_status add_use(control_part *p, const tsr__control_batch *batch, int call, int index, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const int *shape = batch->shape;
+    const tsr__conditioning *cond = batch->calls[call]->cond;
+    use *u = cond->controls->items[index];
+    size_t plane = (size_t)shape[2] * (size_t)shape[3], each = plane * (size_t)shape[1];
+    const tsr__control_hint *hint = NULL;
+    place at = place_of(batch->calls[call], shape);
+    TSR_TRY(need_hint(&hint, u, &at, err));
+    for (int k = 0; k < shape[0]; k++) {
+        int sample = call * shape[0] + k;
+        memcpy(p->x + (size_t)p->n * each, batch->in + (size_t)sample * plane * (size_t)batch->channels,
+               each * sizeof *p->x);
+        p->samples[p->n] = sample;
+        p->strengths[p->n] = u->strength;
+        p->timesteps[p->n] = batch->timestep;
+        p->texts[p->n] = cond->control_texts[index];
+        p->labels[p->n] = batch->labels ? batch->labels[sample] : NULL;
+        p->hints[p->n++] = hint;
+    }
+done:
+    return status;
+}
+
+static tsr_status run_file(control_part *p, tsr__unet_control *out, tsr__control_file *file,
+                           const tsr__control_batch *batch, int uses, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const int *shape = batch->shape;
+    p->net = file->net;
+    TSR_TRY(
+        part_alloc(p, (size_t)uses * (size_t)shape[0], (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3], err));
+    for (int i = 0; i < batch->count; i++) {
+        const tsr__control_set *set = ((const tsr__conditioning *)batch->calls[i]->cond)->controls;
+        for (int k = 0; set && k < set->count; k++)
+            if (set->items[k]->file == file && counts(set->items[k], batch->calls[i]->sigma))
+                TSR_TRY(add_use(p, batch, i, k, err));
+    }
+    TSR_TRY(tsr__control_net_run(p->net, &p->tensors, &p->n_tensors, &out->place, p->x, p->n, shape[2], shape[3],
+                                 p->timesteps, p->texts, batch->labels ? p->labels : NULL, p->hints, err));
+    out->tensors = p->tensors;
+    out->count = p->n_tensors;
+    out->m = p->n;
+    out->samples = p->samples;
+    out->strengths = p->strengths;
+done:
+    return status;
+}
+
+/* Room for the batch's views, so that none goes while it is read. */
+static void make_room(const tsr__control_batch *batch) {
+    for (int i = 0; i < batch->count; i++) {
+        const tsr__control_set *set = ((const tsr__conditioning *)batch->calls[i]->cond)->controls;
+        for (int k = 0; set && k < set->count; k++)
+            if (set->items[k]->n_views + batch->count > MAX_VIEWS) clear_views(set->items[k]);
+    }
+}
+
+tsr_status tsr__controls_run(tsr__control_result *out, tsr_engine *engine, const tsr__control_batch *batch,
+                             tsr_error *err) {
+    tsr_status status = TSR_OK;
+    int files = 0;
+    memset(out, 0, sizeof *out);
+    for (tsr__control_file *file = engine->control_files; file; file = file->next) files++;
+    if (!files) return TSR_OK;
+    make_room(batch);
+    TSR_ALLOC_ZERO(err, out->controls, files);
+    TSR_ALLOC_ZERO(err, out->parts, files);
+    for (tsr__control_file *file = engine->control_files; file; file = file->next) {
+        int uses = count_uses(batch, file);
+        if (!uses) continue;
+        out->count++;
+        TSR_TRY(run_file(&out->parts[out->count - 1], &out->controls[out->count - 1], file, batch, uses, err));
+    }
+done:
+    if (status != TSR_OK) tsr__controls_result_clear(out);
+    return status;
+}
+
+void tsr__controls_result_clear(tsr__control_result *result) {
+    for (int i = 0; result->parts && i < result->count; i++) part_clear(&result->parts[i]);
+    free(result->controls);
+    free(result->parts);
+    memset(result, 0, sizeof *result);
+}
