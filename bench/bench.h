@@ -38,6 +38,9 @@ void bench_ratio(bench_report *report, const char *name, const char *shape, doub
                  int64_t evaluations, double goal);
 /* A number that is not a time: "peak activation memory", 812.5, "MiB". */
 void bench_value(bench_report *report, const char *name, double value, const char *unit);
+/* The highest resident memory since the last reset, in MiB. */
+double bench_peak_resident(void);
+void bench_reset_peak_resident(void);
 /* The rows of the context's profile (tsr__nn_profile_rows), slowest first, at most `limit`. */
 void bench_profile(bench_report *report, tsr__nn *nn, int limit, double peak_gflops);
 
@@ -47,6 +50,8 @@ tsr_status bench_unet(const bench_options *options, bench_report *report, tsr_er
 tsr_status bench_vae(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_regions(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_regions_demo(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_lora(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_sizes(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_clean(const bench_options *options, bench_report *report, tsr_error *err);
 
 #endif /* TSR_BENCH_H */

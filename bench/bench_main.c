@@ -26,7 +26,9 @@ static const struct {
     { "vae", "Stable Diffusion 1.5's decoder whole, 512 x 512, on synthetic weights", bench_vae },
     { "regions", "1, 2, 4 and 8 regions in each mode against a plain run, Stable Diffusion 1.5's size", bench_regions },
     { "regions-demo", "the same with the shipped model at 128 x 128, and history restart", bench_regions_demo },
-    { "clean", "removes the synthetic checkpoint that unet, vae and regions keep in $TMPDIR", bench_clean },
+    { "lora", "two regions with a LoRA each against the same without, Stable Diffusion 1.5's size", bench_lora },
+    { "sizes", "SD1.5, SD2.1 and SDXL whole: files to the first step, its memory, and the UNet's rate", bench_sizes },
+    { "clean", "removes the synthetic files that the others keep in $TMPDIR", bench_clean },
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };
 

@@ -24,25 +24,6 @@ static tsr_status refuse(tsr_error *err, tsr_status status, const char *message)
     return status;
 }
 
-/* VmHWM, the highest resident set since the last reset, in MiB. */
-static double peak_resident(void) {
-    char line[128];
-    long kilobytes = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "VmHWM: %ld", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return (double)kilobytes / 1024;
-}
-
-/* Where the system forbids it, the peak is that of the whole process. */
-static void reset_peak_resident(void) {
-    FILE *file = fopen("/proc/self/clear_refs", "w");
-    if (!file) return;
-    fputs("5\n", file);
-    fclose(file);
-}
-
 /* Repeatable values of standard deviation about one. */
 static float *values(size_t count) {
     float *out = malloc(count * sizeof *out);
@@ -65,9 +46,9 @@ static tsr_status open_network(network *n, const bench_options *options, bench_r
     tsr_status status = TSR_OK;
     tsr__nn_options nn_options = { options->precision, options->threads };
     TRY(bench_matmul_peak(report, options, &n->peak, err));
-    const char *path = synthetic_checkpoint();
+    const char *path = synthetic_checkpoint(SYNTHETIC_SD15);
     if (!path) TRY(refuse(err, TSR_IO, "no synthetic checkpoint: set TMPDIR to a folder with 2.2 GB of room"));
-    reset_peak_resident();
+    bench_reset_peak_resident();
     TRY(tsr__weights_open(&n->weights, path, err));
     TRY(tsr__nn_new(&n->nn, &nn_options, err));
 done:
@@ -75,7 +56,7 @@ done:
 }
 
 static void report_memory(const network *n, bench_report *report) {
-    double packed = (double)tsr__nn_weight_bytes(n->nn) / (1 << 20), peak = peak_resident();
+    double packed = (double)tsr__nn_weight_bytes(n->nn) / (1 << 20), peak = bench_peak_resident();
     bench_value(report, "packed weights", packed, "MiB");
     bench_value(report, "activations, most at once", (double)tsr__nn_peak_bytes(n->nn) / (1 << 20), "MiB");
     bench_value(report, "resident, most at once", peak, "MiB");
@@ -89,7 +70,7 @@ static void close_network(network *n) {
 
 tsr_status bench_unet(const bench_options *options, bench_report *report, tsr_error *err) {
     tsr_status status = TSR_OK;
-    synthetic_counts counts = synthetic_count(SIDE, SIDE, TOKENS);
+    synthetic_counts counts = synthetic_count(SYNTHETIC_SD15, SIDE, SIDE, TOKENS);
     network n = { 0 };
     tsr__unet *unet = NULL;
     tsr__unet_context *contexts[BATCH] = { 0 };
@@ -127,7 +108,7 @@ done:
 
 tsr_status bench_vae(const bench_options *options, bench_report *report, tsr_error *err) {
     tsr_status status = TSR_OK;
-    synthetic_counts counts = synthetic_count(SIDE, SIDE, TOKENS);
+    synthetic_counts counts = synthetic_count(SYNTHETIC_SD15, SIDE, SIDE, TOKENS);
     network n = { 0 };
     tsr__vae *vae = NULL;
     float *latent = values((size_t)4 * CELLS), *rgb = values((size_t)3 * 64 * CELLS);

@@ -178,7 +178,7 @@ done:
 
 tsr_status bench_regions(const bench_options *options, bench_report *report, tsr_error *err) {
     bench_run b = { .options = options, .report = report, .side = 512, .steps = 2, .goals = 1 };
-    const char *path = synthetic_checkpoint();
+    const char *path = synthetic_checkpoint(SYNTHETIC_SD15);
     if (!path) return tsr__fail(err, TSR_IO, "no synthetic checkpoint: set TMPDIR to a folder with 2.2 GB of room");
     return measure_all(&b, path, "full,full-base,crop,crop-base,couple,couple-base", err);
 }
