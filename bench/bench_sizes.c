@@ -46,13 +46,20 @@ static tsr_status one_step(tsr_latent **out, const tsr__job *job, double *second
     return status;
 }
 
+/* What is packed so far. */
+static double packed_mib(const tsr_engine *engine) {
+    size_t bytes = tsr__nn_weight_bytes(engine->nn);
+    if (engine->text_nn != engine->nn) bytes += tsr__nn_weight_bytes(engine->text_nn);
+    return (double)bytes / (1 << 20);
+}
+
 static void report_memory(bench_report *report, const char *what, const tsr_engine *engine) {
-    double packed = (double)tsr__engine_weight_bytes(engine) / (1 << 20), peak = bench_peak_resident();
+    double peak = bench_peak_resident();
     char name[64];
     snprintf(name, sizeof name, "%s: resident, most at once", what);
     bench_value(report, name, peak, "MiB");
     snprintf(name, sizeof name, "%s: beside packed weights", what);
-    bench_value(report, name, peak - packed, "MiB");
+    bench_value(report, name, peak - packed_mib(engine), "MiB");
 }
 
 /* The first step, with everything built for it; then more, and the picture. */
@@ -71,7 +78,7 @@ static tsr_status measure_engine(const struct size_row *row, const bench_options
     TSR_TRY(one_step(&latent, job, &seconds, err));
     snprintf(shape, sizeof shape, "file to the end of the first step, %d x %d", row->side, row->side);
     bench_line(report, row->name, shape, bench_now() - opened, 0, 0);
-    bench_value(report, "packed weights", (double)tsr__engine_weight_bytes(engine) / (1 << 20), "MiB");
+    bench_value(report, "packed weights", packed_mib(engine), "MiB");
     report_memory(report, "first step", engine);
     for (int i = 0; i < options->repeat; i++) {
         if (options->profile && i + 1 == options->repeat) TSR_TRY(tsr__nn_profile_start(engine->nn, err));

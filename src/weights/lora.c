@@ -43,16 +43,22 @@ static const struct suffix {
     { ".diff_b", TSR__LORA_DIFF_BIAS },
     { ".w_norm", TSR__LORA_DIFF },
     { ".b_norm", TSR__LORA_DIFF_BIAS },
+    { ".dora_scale", TSR__LORA_DORA },
 };
 
 /* Endings of adapters that add something else than a difference of weights. */
 static const struct refused {
     const char *text, *kind;
 } REFUSED[] = {
-    { ".dora_scale", "DoRA" }, { ".oft_blocks", "OFT" },
-    { ".oft_diag", "OFT" },    { ".a1.weight", "GLoRA" },
-    { ".b1.weight", "GLoRA" }, { ".set_weight", "replaced weights" },
-    { ".on_input", "IA3" },    { ".reshape_weight", "widened layers" },
+    { ".lora_magnitude_vector", "DoRA as PEFT writes it" },
+    { ".lora_magnitude_vector.weight", "DoRA as PEFT writes it" },
+    { ".oft_blocks", "OFT" },
+    { ".oft_diag", "OFT" },
+    { ".a1.weight", "GLoRA" },
+    { ".b1.weight", "GLoRA" },
+    { ".set_weight", "replaced weights" },
+    { ".on_input", "IA3" },
+    { ".reshape_weight", "widened layers" },
 };
 
 struct tsr__lora {
@@ -79,11 +85,10 @@ static tsr_status refuse_kinds(const tsr__weights *weights, tsr_error *err) {
         const char *name = tsr__weights_at(weights, i)->name;
         for (size_t k = 0; k < sizeof REFUSED / sizeof *REFUSED; k++) {
             if (ends_with(name, REFUSED[k].text))
-                return tsr__fail(
-                    err, TSR_UNSUPPORTED,
-                    "%s: this adapter is of a kind that cannot be merged (%s: \"%s\"); LoRA, LoHa, LoKr and "
-                    "full differences can",
-                    tsr__weights_path(weights), REFUSED[k].kind, name);
+                return tsr__fail(err, TSR_UNSUPPORTED,
+                                 "%s: this adapter is of a kind that cannot be merged (%s: \"%s\"); LoRA, LoHa, LoKr, "
+                                 "their DoRA and full differences can",
+                                 tsr__weights_path(weights), REFUSED[k].kind, name);
         }
     }
     return TSR_OK;
@@ -200,6 +205,12 @@ int tsr__lora_changes(const tsr__lora *lora, const char *key) {
     return find_layer(lora, key, &is_bias) != NULL;
 }
 
+int tsr__lora_is_dora(const tsr__lora *lora) {
+    for (size_t i = 0; i < lora->count; i++)
+        if (tsr__lora_layer_is_dora(&lora->layers[i])) return 1;
+    return 0;
+}
+
 float tsr__lora_strength(const char *key, float model, float clip) {
     return tsr__lora_is_text(key) ? clip : model;
 }
@@ -281,7 +292,7 @@ tsr_status tsr__lora_find_factors(tsr__lora_factors *out, tsr__lora *lora, const
     tsr__lora_layer *layer = find_layer(lora, key, &is_bias);
     memset(out, 0, sizeof *out);
     *found = 0;
-    if (!layer || is_bias) return TSR_OK;
+    if (!layer || is_bias || tsr__lora_layer_is_dora(layer)) return TSR_OK;
     tsr_status status = tsr__lora_layer_factors(out, layer, rows, columns, strength, err);
     if (status == TSR_BAD_ARGUMENT) {
         snprintf(shown, sizeof shown, "%zu, %zu", rows, columns);

@@ -16,7 +16,7 @@
 
 typedef struct tsr__lora tsr__lora;
 
-/* BAD_FORMAT or UNSUPPORTED when the file holds no adapter, an incomplete one, or a kind that cannot be merged here (DoRA, OFT, GLoRA).
+/* BAD_FORMAT or UNSUPPORTED when the file holds no adapter, an incomplete one, or a kind that cannot be merged here (OFT, GLoRA).
  * weights must outlive the adapter. */
 tsr_status tsr__lora_open(tsr__lora **out, const tsr__weights *weights, tsr_error *err);
 void tsr__lora_free(tsr__lora *lora);
@@ -24,6 +24,8 @@ void tsr__lora_free(tsr__lora *lora);
 /* Whether the adapter changes the checkpoint tensor of that name, "model.diffusion_model....", "cond_stage_model...." or
  * "conditioner....". */
 int tsr__lora_changes(const tsr__lora *lora, const char *key);
+/* Whether some layer is DoRA: merged, it is what it should be; it has no factors. */
+int tsr__lora_is_dora(const tsr__lora *lora);
 /* clip for names of the text encoder, model for all others. */
 float tsr__lora_strength(const char *key, float model, float clip);
 /* weight += strength * delta, weight of that shape in C order. *changed (may be NULL) tells whether the adapter has that
@@ -31,7 +33,8 @@ float tsr__lora_strength(const char *key, float model, float clip);
 tsr_status tsr__lora_add(tsr__lora *lora, const char *key, const int64_t *shape, int rank, float strength,
                          float *weight, int *changed, tsr_error *err);
 
-/* The same difference as factors, of a weight [rows, columns]; *found 0: the adapter does not have that name. */
+/* The same difference as factors, of a weight [rows, columns]; *found 0: the adapter does not have that name,
+ * or has it as DoRA. */
 tsr_status tsr__lora_find_factors(tsr__lora_factors *out, tsr__lora *lora, const char *key, size_t rows, size_t columns,
                                   float strength, int *found, tsr_error *err);
 

@@ -1,12 +1,16 @@
-/* weights/lora_layer.c - the differences of LoRA, LoHa and LoKr.
+/* weights/lora_layer.c - the differences of LoRA, LoHa and LoKr, and DoRA's lengths.
  *
  *   LoRA   alpha / r * up down                        down with a core: sum_j mid[i, j, k] down[j, in]
  *   LoHa   alpha / r * (w1_a w1_b) .* (w2_a w2_b)     with cores: sum_ij w_a[i, out] t[i, j, k] w_b[j, in]
  *   LoKr   alpha / r * kron(w1, w2)                   each factor whole or a product; r counts only when one is a product
+ *   DoRA   (W + D) * scale / length, D any of these; scale [out, 1]: the length of W's rows, as the reference has it;
+ *          scale [1, in]: that of the columns of W + D
  *
  * A convolution's weight [out, in, k, k] is the matrix [out, in k k]; the factors' memory then lines up by itself. */
 #include "weights/lora_layer.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +41,7 @@ const char *tsr__lora_layer_fault(const tsr__lora_layer *layer) {
     for (int i = TSR__LOKR_W1; i <= TSR__LOKR_T2; i++) lokr |= part[i] != NULL;
     const int kinds = lora + loha + lokr + (part[TSR__LORA_DIFF] != NULL);
     if (kinds > 1) return "mixes several kinds";
+    if (part[TSR__LORA_DORA] && !(lora + loha + lokr)) return "has a dora_scale and no low rank beside it";
     if (kinds == 0 && !part[TSR__LORA_DIFF_BIAS]) return "has an alpha and nothing else";
     if (lora && (!part[TSR__LORA_UP] || !part[TSR__LORA_DOWN])) return "has not both lora_up and lora_down";
     if (loha && (!part[TSR__LOHA_W1_A] || !part[TSR__LOHA_W1_B] || !part[TSR__LOHA_W2_A] || !part[TSR__LOHA_W2_B]))
@@ -276,13 +281,72 @@ static tsr_status add_difference(const tsr__tensor_view *diff, size_t rows, size
     return TSR_OK;
 }
 
-tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
-                               tsr_error *err) {
+static tsr_status add_kind(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                           tsr_error *err) {
     if (layer->parts[TSR__LORA_UP]) return add_lora(layer, rows, columns, strength, weight, err);
     if (layer->parts[TSR__LOHA_W1_A]) return add_loha(layer, rows, columns, strength, weight, err);
     if (layer->parts[TSR__LORA_DIFF])
         return add_difference(layer->parts[TSR__LORA_DIFF], rows, columns, strength, weight, err);
     return add_lokr(layer, rows, columns, strength, weight, err);
+}
+
+int tsr__lora_layer_is_dora(const tsr__lora_layer *layer) {
+    return layer->parts[TSR__LORA_DORA] != NULL;
+}
+
+/* by [rows]: scale / length of each row of weight. */
+static void row_factors(float *by, const float *weight, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        double squares = 0.0;
+        for (size_t c = 0; c < columns; c++)
+            squares += (double)weight[r * columns + c] * (double)weight[r * columns + c];
+        by[r] /= (float)sqrt(squares) + FLT_EPSILON;
+    }
+}
+
+/* by [inputs]: scale / length of each input's part of changed, taps values a row. */
+static tsr_status input_factors(float *by, const float *changed, size_t rows, size_t inputs, size_t taps,
+                                tsr_error *err) {
+    tsr_status status = TSR_OK;
+    double *squares = NULL;
+    TSR_ALLOC_ZERO(err, squares, inputs);
+    for (size_t i = 0; i < rows * inputs * taps; i++)
+        squares[i / taps % inputs] += (double)changed[i] * (double)changed[i];
+    for (size_t i = 0; i < inputs; i++) by[i] /= (float)sqrt(squares[i]) + FLT_EPSILON;
+done:
+    free(squares);
+    return status;
+}
+
+static tsr_status add_dora(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__tensor_view *scale = layer->parts[TSR__LORA_DORA];
+    const int by_row = first_extent(scale) == rows;
+    const size_t count = scale->count, taps = by_row || !count ? 1 : columns / count;
+    float *changed = NULL, *by = NULL;
+    if (by_row ? count != rows : !count || first_extent(scale) != 1 || count * taps != columns) return TSR_BAD_ARGUMENT;
+    TSR_TRY(read_floats(&by, scale, err));
+    TSR_ALLOC_ZERO(err, changed, rows * columns);
+    TSR_TRY(add_kind(layer, rows, columns, 1.0f, changed, err));
+    add_scaled(changed, weight, rows * columns, 1.0f);
+    if (by_row) row_factors(by, weight, rows, columns);
+    else TSR_TRY(input_factors(by, changed, rows, count, taps, err));
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            float *to = &weight[r * columns + c];
+            *to += strength * (changed[r * columns + c] * by[by_row ? r : c / taps] - *to);
+        }
+done:
+    free(changed);
+    free(by);
+    return status;
+}
+
+tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                               tsr_error *err) {
+    return tsr__lora_layer_is_dora(layer) ? add_dora(layer, rows, columns, strength, weight, err)
+                                          : add_kind(layer, rows, columns, strength, weight, err);
 }
 
 void tsr__lora_factors_clear(tsr__lora_factors *factors) {

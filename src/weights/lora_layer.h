@@ -26,6 +26,7 @@ typedef enum tsr__lora_role {
     TSR__LOKR_T2,
     TSR__LORA_DIFF,      /* the difference itself */
     TSR__LORA_DIFF_BIAS, /* that of the bias */
+    TSR__LORA_DORA,      /* [out, 1] or [1, in, ...]: the lengths that the changed weight gets */
     TSR__LORA_ROLE_COUNT
 } tsr__lora_role;
 
@@ -38,11 +39,13 @@ typedef struct tsr__lora_layer {
 
 /* NULL when the parts are exactly one kind's (and perhaps a bias); else what is wrong, "has no lora_down". */
 const char *tsr__lora_layer_fault(const tsr__lora_layer *layer);
+/* Whether the result hangs on the weight that is changed (DoRA), so that no difference stands for the layer. */
+int tsr__lora_layer_is_dora(const tsr__lora_layer *layer);
 /* weight [rows, columns] += strength * difference. BAD_ARGUMENT without a message when the shapes do not agree. */
 tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
                                tsr_error *err);
 /* strength * difference as factors up [rows, rank] and down [rank, columns]; where the kind has no low rank, up is NULL and
- * down is the difference [rows, columns]. Arrays are the caller's (free). */
+ * down is the difference [rows, columns]. Not for DoRA. Arrays are the caller's (free). */
 typedef struct tsr__lora_factors {
     size_t rows, columns, rank;
     float *up, *down;

@@ -389,6 +389,97 @@ static void expect_refusal(const char *says) {
     free(maker.bytes);
 }
 
+/* --- DoRA: the definition in double precision ------------------------------------------------------------------------- */
+
+/* w [rows, inputs, taps]; as the reference's weight_decompose: rows are measured before the change, inputs after it. */
+static void decompose(double *w, const double *delta, const float *scale, int by_row, int rows, int inputs, int taps,
+                      double strength) {
+    const int columns = inputs * taps;
+    for (int line = 0; line < (by_row ? rows : inputs); line++) {
+        double length = 0;
+        for (int i = 0; i < rows * columns; i++) {
+            const double value = by_row ? w[i] : w[i] + delta[i];
+            if ((by_row ? i / columns : i / taps % inputs) == line) length += value * value;
+        }
+        for (int i = 0; i < rows * columns; i++)
+            if ((by_row ? i / columns : i / taps % inputs) == line) {
+                const double turned = (w[i] + delta[i]) * scale[line] / (sqrt(length) + 1.1920929e-7);
+                w[i] = w[i] + strength * (turned - w[i]);
+            }
+    }
+}
+
+static void expect_dora(const char *key, int by_row, int inputs, int taps, float strength, const double *delta,
+                        const float *scale) {
+    float values[OUT * IN * K];
+    double want[OUT * IN * K];
+    const int64_t shape[4] = { OUT, inputs, taps == 1 ? 1 : 3, taps == 1 ? 1 : 3 };
+    tsr__weights *weights = finish();
+    tsr__lora *lora = NULL;
+    tsr__lora_factors factors;
+    tsr_error err = TSR_ERROR_INIT;
+    int found = 1;
+    for (int i = 0; i < OUT * inputs * taps; i++) want[i] = values[i] = next_value();
+    decompose(want, delta, scale, by_row, OUT, inputs, taps, strength);
+    if (tsr__lora_open(&lora, weights, &err) != TSR_OK) fail_msg("%s", err.message);
+    assert_true(tsr__lora_is_dora(lora));
+    assert_int_equal(tsr__lora_find_factors(&factors, lora, key, OUT, (size_t)(inputs * taps), 1.0f, &found, &err),
+                     TSR_OK);
+    assert_int_equal(found, 0);
+    if (tsr__lora_add(lora, key, shape, taps == 1 ? 2 : 4, strength, values, NULL, &err) != TSR_OK)
+        fail_msg("%s", err.message);
+    for (int i = 0; i < OUT * inputs * taps; i++)
+        if (!(fabs(values[i] - want[i]) <= 4e-6 * (1 + fabs(want[i]))))
+            fail_msg("[%d] %.9g, not %.9g", i, (double)values[i], want[i]);
+    tsr__lora_free(lora);
+    tsr__weights_close(weights);
+    free(maker.bytes);
+}
+
+/* alpha / R up down of R x columns factors */
+static void low_rank(double *delta, const float *alpha, const float *up, const float *down, int columns) {
+    for (int o = 0; o < OUT; o++)
+        for (int c = 0; c < columns; c++) {
+            delta[o * columns + c] = 0;
+            for (int r = 0; r < R; r++)
+                delta[o * columns + c] += (double)up[o * R + r] * down[r * columns + c] * alpha[0] / R;
+        }
+}
+
+static void dora__gives_rows_their_lengths(void **state) {
+    (void)state;
+    double delta[OUT * IN];
+    for (int half = 0; half < 2; half++) {
+        begin();
+        const float *alpha = ADD(UNET_NAME ".alpha", 1), *up = ADD(UNET_NAME ".lora_up.weight", OUT, R),
+                    *down = ADD(UNET_NAME ".lora_down.weight", R, IN), *scale = ADD(UNET_NAME ".dora_scale", OUT, 1);
+        low_rank(delta, alpha, up, down, IN);
+        expect_dora(UNET_KEY, 1, IN, 1, half ? 0.5f : 1.0f, delta, scale);
+    }
+}
+
+static void dora__gives_inputs_their_lengths(void **state) {
+    (void)state;
+    double delta[OUT * IN * K];
+    begin();
+    const float *alpha = ADD(CONV_NAME ".alpha", 1), *up = ADD(CONV_NAME ".lora_up.weight", OUT, R, 1, 1),
+                *down = ADD(CONV_NAME ".lora_down.weight", R, IN, 3, 3),
+                *scale = ADD(CONV_NAME ".dora_scale", 1, IN, 1, 1);
+    low_rank(delta, alpha, up, down, IN * K);
+    expect_dora(CONV_KEY, 0, IN, K, 0.7f, delta, scale);
+}
+
+static void dora__scales_loha_too(void **state) {
+    (void)state;
+    double delta[OUT * IN];
+    begin();
+    const float *a1 = ADD(UNET_NAME ".hada_w1_a", OUT, 1), *b1 = ADD(UNET_NAME ".hada_w1_b", 1, IN),
+                *a2 = ADD(UNET_NAME ".hada_w2_a", OUT, 1), *b2 = ADD(UNET_NAME ".hada_w2_b", 1, IN),
+                *scale = ADD(UNET_NAME ".dora_scale", 1, IN);
+    for (int i = 0; i < OUT * IN; i++) delta[i] = (double)a1[i / IN] * b1[i % IN] * a2[i / IN] * b2[i % IN];
+    expect_dora(UNET_KEY, 0, IN, 1, 1.0f, delta, scale);
+}
+
 static void open__refuses_what_it_cannot_merge(void **state) {
     (void)state;
     begin();
@@ -400,8 +491,11 @@ static void open__refuses_what_it_cannot_merge(void **state) {
     begin();
     (void)ADD(UNET_NAME ".lora_up.weight", OUT, R);
     (void)ADD(UNET_NAME ".lora_down.weight", R, IN);
+    (void)ADD(UNET_NAME ".lora_magnitude_vector", OUT);
+    expect_refusal("PEFT");
+    begin();
     (void)ADD(UNET_NAME ".dora_scale", OUT, 1);
-    expect_refusal("DoRA");
+    expect_refusal("dora_scale and no low rank");
     begin();
     (void)ADD(UNET_NAME ".lora_up.weight", OUT, R);
     (void)ADD(UNET_NAME ".lora_down.weight", R, IN);
@@ -465,6 +559,11 @@ static void add__misfits_end_in_one_line(void **state) {
     expect_misfit("does not fit");
     begin();
     (void)ADD(UNET_NAME ".diff", IN, OUT);
+    expect_misfit("does not fit");
+    begin();
+    (void)ADD(UNET_NAME ".lora_up.weight", OUT, R);
+    (void)ADD(UNET_NAME ".lora_down.weight", R, IN);
+    (void)ADD(UNET_NAME ".dora_scale", OUT + 1, 1);
     expect_misfit("does not fit");
     begin();
     (void)ADD(UNET_NAME ".lora_up.weight", OUT, R);
@@ -546,6 +645,9 @@ int main(void) {
         cmocka_unit_test(add__reaches_the_parts_of_in_proj),
         cmocka_unit_test(changes__knows_other_trainers_endings),
         cmocka_unit_test(strength__is_the_text_encoders_or_the_models),
+        cmocka_unit_test(dora__gives_rows_their_lengths),
+        cmocka_unit_test(dora__gives_inputs_their_lengths),
+        cmocka_unit_test(dora__scales_loha_too),
         cmocka_unit_test(open__refuses_what_it_cannot_merge),
         cmocka_unit_test(add__misfits_end_in_one_line),
         cmocka_unit_test(require_used__names_the_family),
