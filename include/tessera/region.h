@@ -13,6 +13,7 @@
 
 #include "tessera/mask.h"
 #include "tessera/sample.h"
+#include "tessera/solver.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,9 +37,17 @@ typedef struct tsr_region {
     tsr_variation_method variation_method;
     float start; /* keep: takes part in the steps between these two shares of the run; before and after, the base (or */
     float end;   /* whoever else claims its pixels) goes on from the same canvas */
+    const char
+        *sampler_opt; /* NULL, or what runs in the place of `sampler`, as the Impact Pack's input of that name. restart:
+                                in the recovery's too, with the noise of a call of its own; `sampler` still decides
+                                whether there is a recovery */
+    const tsr_solver_options *solver; /* eta, s_noise and the like of sampler_opt; NULL: the usual */
 } tsr_region;
 #define TSR_REGION_INIT                                                                                                \
-    { sizeof(tsr_region), 0, 0, { 0, 0, 0, 1.0f }, 0, 0, 1.0f, 0.0f, 1.0f, 0, 0.0f, TSR_VARIATION_LINEAR, 0.0f, 1.0f }
+    {                                                                                                                  \
+        sizeof(tsr_region), 0, 0, { 0, 0, 0, 1.0f }, 0, 0, 1.0f, 0.0f, 1.0f, 0, 0.0f, TSR_VARIATION_LINEAR, 0.0f,      \
+            1.0f, 0, 0                                                                                                 \
+    }
 
 /* What is painted where no region is. */
 typedef struct tsr_region_base {
@@ -47,9 +56,11 @@ typedef struct tsr_region_base {
     const char *sampler;   /* NULL: "euler" */
     const char *scheduler; /* NULL: "normal" */
     float sigma_factor;
+    const char *sampler_opt; /* as a region's */
+    const tsr_solver_options *solver;
 } tsr_region_base;
 #define TSR_REGION_BASE_INIT                                                                                           \
-    { sizeof(tsr_region_base), { 0, 0, 0, 1.0f }, 0, 0, 1.0f }
+    { sizeof(tsr_region_base), { 0, 0, 0, 1.0f }, 0, 0, 1.0f, 0, 0 }
 
 typedef enum tsr_history { TSR_HISTORY_KEEP = 0, TSR_HISTORY_RESTART = 1 } tsr_history;
 

@@ -89,9 +89,11 @@ typedef struct tsr_sample_options {
     float brownian_min; /* range of the Brownian tree; both 0: smallest positive and largest of sigmas */
     float brownian_max;
     const tsr_run_hooks *hooks; /* NULL: none */
+    const tsr_solver_options
+        *solver; /* eta, s_noise and the like; its seed, range and noise do not count. NULL: the usual */
 } tsr_sample_options;
 #define TSR_SAMPLE_OPTIONS_INIT                                                                                        \
-    { sizeof(tsr_sample_options), 0, 0, 0, 0, 1, 0, 0, 0.0f, 0.0f, 0 }
+    { sizeof(tsr_sample_options), 0, 0, 0, 0, 1, 0, 0, 0.0f, 0.0f, 0, 0 }
 
 /* *out is a new latent with the batch_index and the noise_mask of `latent`. Errors: NOT_FINITE names the step, sigma
  * and side; CANCELLED; NOT_FOUND for the sampler. */

@@ -86,7 +86,8 @@ static const tsr__input advanced_provider_inputs[] = {
     TSR__COMBO_FROM("scheduler", tsr__choices_impact_schedulers, "normal", "The scheduler."),
     TSR__FLOAT("sigma_factor", 1.0, 0.0, 10.0, 0.01, "Multiplies every sigma of this sampler's calls."),
     TSR__LINK("basic_pipe", BASIC_PIPE, "Model and conditionings."),
-    TSR__LINK_OPT("sampler_opt", SAMPLER, "In place of sampler_name."),
+    TSR__LINK_OPT("sampler_opt", SAMPLER,
+                  "What runs in place of sampler_name, which then only decides whether a recovery pass follows."),
     TSR__END,
 };
 
@@ -111,14 +112,15 @@ tsr_status tsr__provider(tsr_ksampler_provider *out, tsr_graph *graph, const tsr
 /* What a KSAMPLER_ADVANCED gives the base or a region. */
 typedef struct advanced {
     tsr_guide guide;
-    const char *sampler, *scheduler;
+    const char *sampler, *scheduler, *sampler_opt;
     float sigma_factor;
 } advanced;
 
 static tsr_status open_advanced(advanced *out, tsr_graph *graph, const tsr__value *provider, tsr_error *err) {
     tsr__args in = tsr__record(provider);
     const tsr__value *sampler = tsr__arg(in, "sampler_opt");
-    out->sampler = sampler ? tsr__arg_text(tsr__record(sampler), "sampler_name") : tsr__arg_text(in, "sampler_name");
+    out->sampler = tsr__arg_text(in, "sampler_name");
+    out->sampler_opt = sampler ? tsr__arg_text(tsr__record(sampler), "sampler_name") : NULL;
     out->scheduler = tsr__arg_text(in, "scheduler");
     out->sigma_factor = (float)tsr__arg_float(in, "sigma_factor");
     return tsr__pipe_guide(&out->guide, graph, tsr__arg(in, "basic_pipe"), tsr__arg_float(in, "cfg"), err);
@@ -132,6 +134,7 @@ static tsr_status open_base(tsr_region_base *out, tsr_graph *graph, const tsr__v
     *out = defaults;
     out->guide = a.guide;
     out->sampler = a.sampler;
+    out->sampler_opt = a.sampler_opt;
     out->scheduler = a.scheduler;
     out->sigma_factor = a.sigma_factor;
     return TSR_OK;
@@ -145,6 +148,7 @@ static tsr_status open_region(tsr_region *out, tsr_graph *graph, const tsr__valu
     *out = defaults;
     out->guide = a.guide;
     out->sampler = a.sampler;
+    out->sampler_opt = a.sampler_opt;
     out->scheduler = a.scheduler;
     out->sigma_factor = a.sigma_factor;
     return TSR_OK;

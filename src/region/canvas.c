@@ -167,10 +167,12 @@ done:
 tsr_status tsr__canvas_start(tsr__canvas *c, int k, int i, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__actor *actor = &c->plan->actors[k];
-    tsr_solver_options options = TSR_SOLVER_OPTIONS_INIT;
+    tsr_solver_options options = actor->solver;
     int last = c->plan->n_sigmas - 1;
     float low = c->plan->sigmas[last] > 0.0f ? c->plan->sigmas[last] : c->plan->sigmas[last - 1];
     options.seed = actor->seed;
+    options.noise = NULL;
+    options.sigma_min = options.sigma_max = 0.0f;
     if (i != actor->first && !(tsr_sampler_flags(tsr_sampler_find(actor->sampler)) & TSR_SAMPLER_BROWNIAN))
         options.seed += (uint64_t)(c->plan->n_actors + i) * UINT64_C(0x9E3779B97F4A7C15);
     if (low < c->plan->sigmas[0]) {

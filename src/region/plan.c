@@ -52,6 +52,7 @@ done:
 static void clear_actor(tsr__actor *actor) {
     free(actor->label);
     free(actor->sampler);
+    free(actor->sampler_opt);
     free(actor->scheduler);
     tsr_mask_free(actor->mask);
     tsr_mask_free(actor->grown);
@@ -79,6 +80,22 @@ void tsr_plan_free(tsr_plan *plan) {
 static tsr_status copy_text(char **out, const char *text, tsr_error *err) {
     *out = tsr__strdup(text);
     return *out ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory for a name");
+}
+
+tsr_status tsr__actor_set_opt(tsr__actor *actor, const char *sampler_opt, const tsr_solver_options *solver, int keep,
+                              tsr_error *err) {
+    static const tsr_solver_options usual = TSR_SOLVER_OPTIONS_INIT;
+    tsr_status status = TSR_OK;
+    actor->solver = solver && sampler_opt ? *solver : usual;
+    if (!sampler_opt) goto done;
+    TSR_TRY(tsr__check_sampler(sampler_opt, actor->label, err));
+    TSR_TRY(copy_text(&actor->sampler_opt, sampler_opt, err));
+    if (!keep) goto done;
+    free(actor->sampler);
+    actor->sampler = actor->sampler_opt;
+    actor->sampler_opt = NULL;
+done:
+    return status;
 }
 
 static tsr_status check_names(const tsr__actor *actor, tsr_error *err) {
@@ -124,6 +141,7 @@ static tsr_status set_base(tsr_plan *plan, const tsr_region_base *base, tsr_erro
     TSR_TRY(copy_text(&actor->label, "base", err));
     TSR_TRY(copy_text(&actor->sampler, base->sampler ? base->sampler : "euler", err));
     TSR_TRY(copy_text(&actor->scheduler, base->scheduler ? base->scheduler : "normal", err));
+    TSR_TRY(tsr__actor_set_opt(actor, base->sampler_opt, base->solver, plan->options.history == TSR_HISTORY_KEEP, err));
     TSR_TRY(check_names(actor, err));
 done:
     return status;
@@ -148,6 +166,8 @@ static tsr_status set_region(tsr_plan *plan, int k, const tsr_region *region, ts
                  region->struct_size, sizeof *region);
     TSR_TRY(copy_text(&actor->sampler, region->sampler ? region->sampler : plan->actors[0].sampler, err));
     TSR_TRY(copy_text(&actor->scheduler, region->scheduler ? region->scheduler : plan->actors[0].scheduler, err));
+    TSR_TRY(
+        tsr__actor_set_opt(actor, region->sampler_opt, region->solver, plan->options.history == TSR_HISTORY_KEEP, err));
     TSR_TRY(check_names(actor, err));
     if (!(region->strength >= 0.0f && region->strength <= 1.0f))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: strength is %g; give 0 to 1", actor->label, (double)region->strength);

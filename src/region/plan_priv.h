@@ -11,6 +11,8 @@ typedef struct tsr__actor {
     tsr_guide guide;
     char *sampler;
     char *scheduler;
+    char *sampler_opt; /* restart: what runs in the sampler's place, or NULL. keep: NULL, it is the sampler */
+    tsr_solver_options solver;
     double sigma_factor;
     float strength;
     float feather_px;
@@ -74,6 +76,9 @@ struct tsr_plan {
     char *no_couple; /* why couple is not available; NULL: it is */
 };
 
+/* Gives the actor, whose sampler is set, what runs in its place; both may be NULL. */
+tsr_status tsr__actor_set_opt(tsr__actor *actor, const char *sampler_opt, const tsr_solver_options *solver, int keep,
+                              tsr_error *err);
 tsr_status tsr__plan_add(tsr_plan *plan, const tsr__op *op, tsr_error *err);
 tsr_status tsr__plan_warn(tsr_plan *plan, tsr_error *err, const char *format, ...)
 #if defined(__GNUC__)

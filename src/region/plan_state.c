@@ -35,6 +35,8 @@ static void mark_actor(tsr__sha256 *sha, const tsr__actor *actor) {
     tsr__mark_guide(sha, &actor->guide);
     tsr__mark_text(sha, actor->sampler);
     tsr__mark_text(sha, actor->scheduler);
+    tsr__mark_text(sha, actor->sampler_opt);
+    tsr__mark_solver(sha, &actor->solver);
     TSR__MARK(sha, actor->sigma_factor);
     TSR__MARK(sha, actor->strength);
     TSR__MARK(sha, actor->feather_px);

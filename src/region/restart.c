@@ -57,6 +57,8 @@ void tsr__restart_call(tsr__impact_call *out, const tsr_plan *plan, const tsr__o
     out->guide = &actor->guide;
     out->sampler = actor->sampler;
     out->scheduler = actor->scheduler;
+    out->sampler_opt = actor->sampler_opt;
+    out->solver = &actor->solver;
     out->sigma_factor = actor->sigma_factor;
     out->add_noise = op->add_noise;
     out->seed = op->seed;
@@ -81,7 +83,7 @@ tsr_status tsr__plan_add_call(tsr_plan *plan, tsr__op *op, tsr_error *err) {
     int64_t cost[2];
     const tsr__actor *actor = &plan->actors[op->shown.region];
     op->shown.kind = TSR_PLAN_CALL;
-    op->shown.sampler = actor->sampler;
+    op->shown.sampler = actor->sampler_opt ? actor->sampler_opt : actor->sampler;
     tsr__restart_call(&call, plan, op, NULL);
     TSR_TRY(tsr__impact_passes_init(&passes, &call, err));
     TSR_TRY(tsr__impact_count(cost, &passes, &actor->guide, err));

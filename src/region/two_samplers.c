@@ -22,6 +22,8 @@ typedef struct painter {
     const tsr_guide *guide;
     const char *sampler, *scheduler;
     double sigma_factor;
+    const char *sampler_opt;
+    const tsr_solver_options *solver;
 } painter;
 
 static tsr_status set_actor(tsr__actor *actor, const char *label, const painter *from, tsr_error *err) {
@@ -38,6 +40,7 @@ static tsr_status set_actor(tsr__actor *actor, const char *label, const painter 
     if (!actor->label || !actor->sampler || !actor->scheduler) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory for a name");
     TSR_TRY(tsr__check_guide(&actor->guide, label, err));
     TSR_TRY(tsr__check_sampler(actor->sampler, label, err));
+    TSR_TRY(tsr__actor_set_opt(actor, from->sampler_opt, from->solver, 0, err));
     if (!(actor->sigma_factor >= 0.0 && actor->sigma_factor <= 10.0))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: sigma_factor is %g; give 0 to 10", label, actor->sigma_factor);
     status = tsr_schedule_sigmas(&sigmas, &n, actor->guide.denoiser->table, actor->scheduler, 20, &reason);
@@ -180,8 +183,8 @@ tsr_status tsr_two_samplers_plan(tsr_plan **out, const tsr_ksampler_provider *ba
         TSR_TRY(keep_two(out, base, inside, mask, options->overlap, latent_shape, err));
         goto done;
     }
-    painter outer = { &base->guide, base->sampler, base->scheduler, 1.0 };
-    painter inner = { &inside->guide, inside->sampler, inside->scheduler, 1.0 };
+    painter outer = { &base->guide, base->sampler, base->scheduler, 1.0, NULL, NULL };
+    painter inner = { &inside->guide, inside->sampler, inside->scheduler, 1.0, NULL, NULL };
     TSR_TRY(new_plan(&plan, &outer, &inner, mask, latent_shape, err));
     plan->options.seed = base->seed;
     TSR_TRY(tsr_mask_copy(&plan->actors[INSIDE].grown, mask, err));
@@ -242,9 +245,14 @@ static tsr_status own_loop(tsr_plan **out, const tsr_region_base *base, const ts
                            const tsr_two_advanced_options *o, const int shape[4], tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_plan *plan = NULL;
-    painter outer = { &base->guide, base->sampler, base->scheduler, (double)base->sigma_factor };
-    painter inner = { &inside->guide, inside->sampler ? inside->sampler : base->sampler,
-                      inside->scheduler ? inside->scheduler : base->scheduler, (double)inside->sigma_factor };
+    painter outer = { &base->guide,      base->sampler, base->scheduler, (double)base->sigma_factor,
+                      base->sampler_opt, base->solver };
+    painter inner = { &inside->guide,
+                      inside->sampler ? inside->sampler : base->sampler,
+                      inside->scheduler ? inside->scheduler : base->scheduler,
+                      (double)inside->sigma_factor,
+                      inside->sampler_opt,
+                      inside->solver };
     TSR_TRY(new_plan(&plan, &outer, &inner, inside->mask, shape, err));
     plan->options.seed = o->seed;
     plan->options.overlap = o->overlap_factor;

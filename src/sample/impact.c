@@ -21,16 +21,17 @@ static const char *recovery_sampler(const tsr__impact_call *call) {
     return starts_with(call->sampler, "uni_pc") || starts_with(call->sampler, "dpmpp_sde") ? "dpm_fast" : "dpmpp_2m";
 }
 
-/* sigmas[:end+1], the last one 0 unless noise is left over; then [start:] * ratio. The Brownian range is that of the
+/* The schedule is that of no sampler in particular where sampler_opt runs.
+ * sigmas[:end+1], the last one 0 unless noise is left over; then [start:] * ratio. The Brownian range is that of the
  * whole schedule, after that 0 was written (the reference shares the array). n_sigmas 0: nothing to do. */
 static tsr_status plan_pass(tsr__impact_pass *pass, const tsr__impact_call *call, const char *sampler, double ratio,
                             tsr_error *err) {
     tsr_status status = TSR_OK;
     float *all = NULL;
     int n = 0, last;
-    pass->sampler = sampler;
-    TSR_TRY(
-        tsr_ksampler_sigmas(&all, &n, call->guide->denoiser->table, call->scheduler, sampler, call->steps, 1.0, err));
+    pass->sampler = call->sampler_opt ? call->sampler_opt : sampler;
+    TSR_TRY(tsr_ksampler_sigmas(&all, &n, call->guide->denoiser->table, call->scheduler,
+                                call->sampler_opt ? "euler" : sampler, call->steps, 1.0, err));
     last = n - 1;
     if (call->end < last) {
         last = call->end;
@@ -46,6 +47,7 @@ static tsr_status plan_pass(tsr__impact_pass *pass, const tsr__impact_call *call
         TSR_ALLOC(err, pass->sigmas, pass->n_sigmas);
         for (int i = 0; i < pass->n_sigmas; i++) pass->sigmas[i] = all[call->start + i] * (float)ratio;
     }
+    if (call->sampler_opt) pass->brownian_min = pass->brownian_max = 0.0f; /* it spans its tree itself */
 done:
     tsr_free(all);
     return status;
@@ -53,7 +55,8 @@ done:
 
 /* The reference raises on a range of no width, and its wrapper then gives the pass up. */
 static int is_impossible(const tsr__impact_pass *pass) {
-    if (flags_of(pass->sampler) & TSR_SAMPLER_BROWNIAN) return !(pass->brownian_max > pass->brownian_min);
+    int spans = pass->brownian_max > 0.0f;
+    if (spans && (flags_of(pass->sampler) & TSR_SAMPLER_BROWNIAN)) return !(pass->brownian_max > pass->brownian_min);
     if (starts_with(pass->sampler, "dpm_fast") || starts_with(pass->sampler, "dpm_adaptive")) {
         float lowest = pass->sigmas[pass->n_sigmas - 1];
         if (lowest <= 0.0f) lowest = pass->sigmas[pass->n_sigmas - 2];
@@ -111,6 +114,7 @@ static tsr_status run_pass(tsr_latent **out, const tsr_latent *latent, const tsr
     options.add_noise = call->add_noise;
     options.noise = noise;
     options.want_x0 = !call->leftover;
+    options.solver = call->solver;
     if (flags_of(pass->sampler) & TSR_SAMPLER_BROWNIAN) { /* of a single step the range is empty; others do not ask */
         options.brownian_min = pass->brownian_min;
         options.brownian_max = pass->brownian_max;

@@ -12,6 +12,8 @@ typedef struct tsr__impact_call {
     const tsr_guide *guide;
     const char *sampler;
     const char *scheduler;
+    const char *sampler_opt;          /* NULL, or what both passes run; `sampler` only says whether there are two */
+    const tsr_solver_options *solver; /* of sampler_opt; NULL: the usual */
     double sigma_factor;
     int add_noise;
     uint64_t seed;

@@ -16,6 +16,14 @@ void tsr__mark_text(tsr__sha256 *sha, const char *text) {
     if (size) tsr__sha256_add(sha, text, size);
 }
 
+/* Seed, range and noise are a run's own. */
+void tsr__mark_solver(tsr__sha256 *sha, const tsr_solver_options *options) {
+    static const tsr_solver_options usual = TSR_SOLVER_OPTIONS_INIT;
+    if (!options) options = &usual;
+    TSR__MARK(sha, options->eta);
+    TSR__MARK(sha, options->s_noise);
+}
+
 void tsr__mark_values(tsr__sha256 *sha, const float *values, size_t count) {
     if (!values) count = 0;
     TSR__MARK(sha, count);

@@ -44,6 +44,7 @@ tsr_status tsr__state_damaged(tsr_error *err, const char *what);
 /* Marks: tsr__sha256_init, any of these, tsr__state_add_part. */
 #define TSR__MARK(sha, scalar) tsr__sha256_add((sha), &(scalar), sizeof(scalar))
 void tsr__mark_text(tsr__sha256 *sha, const char *text);                    /* NULL is allowed */
+void tsr__mark_solver(tsr__sha256 *sha, const tsr_solver_options *options); /* NULL is allowed: the usual */
 void tsr__mark_values(tsr__sha256 *sha, const float *values, size_t count); /* NULL is allowed */
 void tsr__mark_mask(tsr__sha256 *sha, const tsr_mask *mask);                /* NULL is allowed */
 void tsr__mark_latent(tsr__sha256 *sha, const tsr_latent *latent);

@@ -106,7 +106,8 @@ static void clear_sampling(sampling *s) {
 static tsr_status begin(sampling *s, const tsr_latent *latent, const tsr_guide *guide, const tsr_sample_options *o,
                         tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr_solver_options solver = TSR_SOLVER_OPTIONS_INIT;
+    static const tsr_solver_options usual = TSR_SOLVER_OPTIONS_INIT;
+    tsr_solver_options solver = o->solver ? *o->solver : usual;
     float scale = tsr__start_noise_scale(guide->denoiser->table, o->sigmas[0]);
     s->count = tsr_latent_count(latent);
     TSR_ALLOC(err, s->latent, s->count);
@@ -126,6 +127,7 @@ static tsr_status begin(sampling *s, const tsr_latent *latent, const tsr_guide *
     solver.seed = o->seed;
     solver.sigma_min = o->brownian_min;
     solver.sigma_max = o->brownian_max;
+    solver.noise = NULL;
     TSR_TRY(tsr_solver_new(&s->solver, o->sampler, &solver, err));
     TSR_TRY(tsr_solver_begin(s->solver, s->x, s->count, o->sigmas, o->n_sigmas, err));
 done:
@@ -275,6 +277,7 @@ static void identify(tsr__state_id *id, const tsr_latent *latent, const tsr_guid
     TSR__MARK(&sha, o->n_sigmas);
     if (o->n_sigmas) tsr__sha256_add(&sha, o->sigmas, (size_t)o->n_sigmas * sizeof *o->sigmas);
     tsr__mark_text(&sha, o->sampler);
+    tsr__mark_solver(&sha, o->solver);
     tsr__mark_guide(&sha, guide);
     tsr__state_add_part(id, "sampler, schedule, seed or cfg", &sha);
     tsr__sha256_init(&sha);
