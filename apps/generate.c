@@ -209,8 +209,11 @@ static int paint(tsr_engine *engine, const tsr_scene *scene, const resume_from *
     if (view.show && view.shown_lines) printf("\033[%dA", view.shown_lines);
     int failed = save_result(result, scene, show && can_show());
     if (!failed) {
-        fprintf(stderr, "text %.2f s, sampling %.2f s, decoding %.2f s\n", result->text_seconds, result->sample_seconds,
+        fprintf(stderr, "text %.2f s, sampling %.2f s, decoding %.2f s", result->text_seconds, result->sample_seconds,
                 result->decode_seconds);
+        if (result->swaps)
+            fprintf(stderr, "; swapped models %d times, %.2f s", result->swaps, result->swap_seconds);
+        fputc('\n', stderr);
         /* The picture is there: its state has no more use. */
         if (view.saved) (void)unlink(view.state_path);
         if (resume->path) (void)unlink(resume->path);

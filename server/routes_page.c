@@ -65,6 +65,7 @@ static const char *kind_name(tsr_option_kind kind) {
     case TSR_OPTION_COLOR: return "color";
     case TSR_OPTION_ADAPTERS: return "adapters";
     case TSR_OPTION_DATA: return "data";
+    case TSR_OPTION_SIZE: return "size";
     case TSR_OPTION_TEXT: break;
     }
     return "text";

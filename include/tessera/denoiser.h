@@ -44,6 +44,9 @@ typedef struct tsr_denoiser {
     tsr_status (*couple)(void *user, const void **out, const void *const *conds, const float *const *weights, int n,
                          int height, int width, tsr_error *err);
     void (*uncouple)(void *user, const void *cond);
+    /* Whether a call would begin at once. Where several denoisers are asked for one step, those that would first have to
+     * load something are asked last. NULL: always. */
+    int (*is_ready)(void *user);
 } tsr_denoiser;
 
 #ifdef __cplusplus

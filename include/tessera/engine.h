@@ -53,18 +53,20 @@ typedef struct tsr_engine_options {
     const tsr_adapter *adapters; /* merged in this order; read by tsr_engine_open only */
     int adapter_count;
     tsr_model_parts parts;
+    size_t memory_budget; /* bytes that packed weights and activations of a run may take, over all its models; 0: no bound */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
         sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0, {                                               \
             0, 0, 0, 0                                                                                                 \
         }                                                                                                              \
+        , 0                                                                                                            \
     }
 
 /* Opens the checkpoint and checks its kind; networks are built when first needed. options may be NULL. Errors: NOT_FOUND,
  * BAD_FORMAT (truncated, hostile), UNSUPPORTED (another kind of checkpoint: named, with what is missing; or no bf16). */
 TSR_API tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, tsr_error *err);
-/* With the model, precision and threads that the scene asks for. */
+/* With the model, precision, threads and memory budget that the scene asks for. */
 TSR_API tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_error *err);
 TSR_API void tsr_engine_close(tsr_engine *engine); /* NULL is allowed */
 
@@ -113,11 +115,13 @@ typedef struct tsr_result {
     char **warnings;    /* one line each */
     int warning_count;
     double text_seconds, sample_seconds, decode_seconds;
+    int swaps; /* under a memory budget: UNets that were packed again, and how long that took in all */
+    double swap_seconds;
 } tsr_result;
 TSR_API void tsr_result_free(tsr_result *result); /* NULL is allowed */
 
-/* Paints the scene. callbacks may be NULL. The scene's model, precision and threads are not looked at: the engine has
- * its own. Errors also: CANCELLED, NOT_FINITE (says which step), BAD_ARGUMENT (masks that are empty, of a wrong size, or
+/* Paints the scene. callbacks may be NULL. The scene's model, precision, threads and memory are not looked at: the engine
+ * has its own. Errors also: CANCELLED, TOO_LARGE (the budget cannot hold one model), NOT_FINITE (says which step), BAD_ARGUMENT (masks that are empty, of a wrong size, or
  * leave pixels to a base without a prompt). */
 TSR_API tsr_status tsr_engine_run(tsr_result **out, tsr_engine *engine, const tsr_scene *scene,
                                   const tsr_engine_callbacks *callbacks, tsr_error *err);

@@ -34,7 +34,8 @@ typedef enum tsr_option_kind {
     TSR_OPTION_BOX,       /* X:Y:WIDTH:HEIGHT, each in pixels or with % of the picture */
     TSR_OPTION_COLOR,     /* #RRGGBB */
     TSR_OPTION_ADAPTERS,  /* FILE:STRENGTH;FILE:MODEL:CLIP;... */
-    TSR_OPTION_DATA       /* base64; written by Tessera into a picture's metadata, not typed */
+    TSR_OPTION_DATA,      /* base64; written by Tessera into a picture's metadata, not typed */
+    TSR_OPTION_SIZE       /* bytes with a unit, such as 6GB or 512MiB; 0 */
 } tsr_option_kind;
 
 #define TSR_OPTION_COMMAND 0x1 /* an option of the command only (--from, --scene): no scene key */

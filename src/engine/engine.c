@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/engine_priv.h"
@@ -36,6 +37,7 @@ static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *op
     engine->denoiser.multiple = engine->denoiser.native_size >= 64 ? 8 : 4; /* SD1 halves three times, small ones two */
     engine->denoiser.couple = tsr__conditioning_couple;
     engine->denoiser.uncouple = tsr__conditioning_uncouple;
+    engine->denoiser.is_ready = tsr__engine_is_ready;
     return status;
 }
 
@@ -67,6 +69,7 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     TSR_ALLOC_ZERO(err, engine, 1);
     engine->threads = options->threads;
     engine->memory_limit = options->memory_limit;
+    engine->budget.limit = options->memory_budget;
     if (options->model && *options->model) {
         engine->model = tsr__strdup(options->model);
         if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
@@ -93,6 +96,7 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
     const char *precision = tsr__scene_text(scene, TSR__OPT_PRECISION);
     options.model = scene->text[TSR__OPT_MODEL];
     options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
+    (void)tsr__parse_size(tsr__scene_text(scene, TSR__OPT_MEMORY), &options.memory_budget); /* checked when it was set */
     if (strcmp(precision, "f32") == 0) options.precision = TSR_PRECISION_F32;
     if (strcmp(precision, "bf16") == 0) options.precision = TSR_PRECISION_BF16;
     return tsr_engine_open(out, &options, err);
@@ -129,9 +133,16 @@ tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
     return info;
 }
 
+static double now_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 /* --- parts ---------------------------------------------------------------------------------------------------------------- */
 tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
+    tsr__budget_make_room(engine, TSR__PART_TEXT);
     if (engine->text) return TSR_OK;
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
@@ -141,18 +152,30 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     }
     TSR_TRY(tsr__text_stack_new(&engine->text, engine->text_nn, engine->weights, engine->family->text, engine->config,
                                 err));
+    engine->text_width = tsr__text_width(engine->text);
+    engine->pooled_width = tsr__text_pooled_width(engine->text);
+    tsr__budget_built(engine, TSR__PART_TEXT, 0.0);
 done:
     return status;
 }
 
 tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
+    tsr__budget_make_room(engine, TSR__PART_UNET);
     if (engine->unet) return TSR_OK;
-    return tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
+    double start = now_seconds();
+    tsr_status status =
+        tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
+    if (status == TSR_OK) tsr__budget_built(engine, TSR__PART_UNET, now_seconds() - start);
+    return status;
 }
 
 tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err) {
+    tsr__budget_make_room(engine, TSR__PART_VAE);
     if (engine->vae) return TSR_OK;
-    return tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
+    tsr_status status =
+        tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
+    if (status == TSR_OK) tsr__budget_built(engine, TSR__PART_VAE, 0.0);
+    return status;
 }
 
 tsr_status tsr_engine_denoiser(const tsr_denoiser **out, tsr_engine *engine, tsr_error *err) {
@@ -170,8 +193,10 @@ tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err) {
 }
 
 size_t tsr__engine_memory(const tsr_engine *engine) {
-    if (engine->memory_limit) return engine->memory_limit;
+    size_t rest = tsr__budget_rest(engine);
+    if (engine->memory_limit) return engine->memory_limit < rest ? engine->memory_limit : rest;
     long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     /* The kernel counts file caches as used here; what it would give back is at least as much again on most machines. */
-    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size / 2 : (size_t)1 << 30;
+    size_t half = pages > 0 && size > 0 ? (size_t)pages * (size_t)size / 2 : (size_t)1 << 30;
+    return half < rest ? half : rest;
 }

@@ -19,11 +19,16 @@ typedef struct adapter {
     double model, clip;
     tsr__weights *file; /* NULL once the terms are made */
     tsr__lora *lora;
+    size_t values; /* in the file */
 } adapter;
 
 struct tsr__adapter_set {
     adapter items[MAX_ADAPTERS];
-    int count, bound;
+    int count;
+    int text_bound, unet_bound; /* the terms are there */
+    int text_seen, unet_seen;   /* they were, since the files were opened */
+    int checked;                /* against both networks */
+    char *warning;              /* not told yet */
     tsr__nn_terms *unet, *text[ENCODERS];
     struct tsr__adapter_set *next;
 };
@@ -43,6 +48,7 @@ static void free_set(tsr__adapter_set *set) {
     }
     tsr__nn_terms_free(set->unet);
     for (int i = 0; i < ENCODERS; i++) tsr__nn_terms_free(set->text[i]);
+    free(set->warning);
     free(set);
 }
 
@@ -140,6 +146,8 @@ static tsr_status open_files(tsr__adapter_set *set, const tsr_engine *engine, co
         tsr_status status = tsr__weights_open_any(&a->file, a->path, &inner);
         if (status == TSR_OK) status = tsr__lora_open(&a->lora, a->file, &inner);
         if (status != TSR_OK) return tsr__fail(err, status, "%s: lora %s", who, inner.message);
+        a->values = 0;
+        for (size_t k = 0; k < tsr__weights_count(a->file); k++) a->values += tsr__weights_at(a->file, k)->count;
     }
     return TSR_OK;
 }
@@ -214,38 +222,98 @@ done:
 }
 
 /* --- terms ---------------------------------------------------------------------------------------------------------------- */
-static tsr_status bind_one(tsr__adapter_set *set, tsr_engine *engine, adapter *a, char **warning, tsr_error *err) {
+static tsr_status need_files(tsr__adapter_set *set, const tsr_engine *engine, tsr_error *err) {
+    return set->count == 0 || set->items[0].lora ? TSR_OK : open_files(set, engine, "again", err);
+}
+
+/* When text encoders and UNet have both been seen, what no layer took is known. */
+static tsr_status settle(tsr__adapter_set *set, tsr_error *err) {
     tsr_status status = TSR_OK;
-    TSR_TRY(tsr__net_terms_add(set->unet, engine->nn, tsr__unet_weights(engine->unet), a->lora, (float)a->model, err));
-    for (int i = 0; i < ENCODERS && tsr__text_weights(engine->text, i); i++)
-        TSR_TRY(tsr__net_terms_add(set->text[i], engine->text_nn, tsr__text_weights(engine->text, i), a->lora,
-                                   (float)a->clip, err));
-    TSR_TRY(tsr__lora_require_used(a->lora, err));
-    if (tsr__lora_unused(a->lora) && !*warning) {
-        *warning = tsr__format("%s: %zu of its %zu layers have no place beside the model's weights and are left out "
-                               "(%s)",
-                               a->path, tsr__lora_unused(a->lora), tsr__lora_unused(a->lora) + tsr__lora_used(a->lora),
-                               tsr__lora_first_unused(a->lora));
-        if (!*warning) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (!set->checked && !(set->text_seen && set->unet_seen)) return TSR_OK;
+    for (int i = 0; i < set->count && !set->checked; i++) {
+        const adapter *a = &set->items[i];
+        TSR_TRY(tsr__lora_require_used(a->lora, err));
+        if (!tsr__lora_unused(a->lora) || set->warning) continue;
+        set->warning = tsr__format("%s: %zu of its %zu layers have no place beside the model's weights and are left "
+                                   "out (%s)",
+                                   a->path, tsr__lora_unused(a->lora),
+                                   tsr__lora_unused(a->lora) + tsr__lora_used(a->lora),
+                                   tsr__lora_first_unused(a->lora));
+        if (!set->warning) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
+    set->checked = 1;
+    for (int i = 0; i < set->count; i++) close_file(&set->items[i]);
+done:
+    return status;
+}
+
+tsr_status tsr__adapters_bind_text(tsr__adapter_set *set, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (!set || set->text_bound) return TSR_OK;
+    TSR_TRY(tsr__engine_need_text(engine, err));
+    TSR_TRY(need_files(set, engine, err));
+    for (int i = 0; i < ENCODERS; i++) {
+        const tsr__weight_log *weights = tsr__text_weights(engine->text, i);
+        if (!set->text[i]) TSR_TRY(tsr__nn_terms_new(&set->text[i], engine->text_nn, err));
+        for (int k = 0; weights && k < set->count; k++)
+            TSR_TRY(tsr__net_terms_add(set->text[i], engine->text_nn, weights, set->items[k].lora,
+                                       (float)set->items[k].clip, err));
+    }
+    set->text_bound = set->text_seen = 1;
+    TSR_TRY(settle(set, err));
+done:
+    return status;
+}
+
+tsr_status tsr__adapters_bind_unet(tsr__adapter_set *set, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (!set || set->unet_bound) return TSR_OK;
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    TSR_TRY(need_files(set, engine, err));
+    if (!set->unet) TSR_TRY(tsr__nn_terms_new(&set->unet, engine->nn, err));
+    for (int k = 0; k < set->count; k++)
+        TSR_TRY(tsr__net_terms_add(set->unet, engine->nn, tsr__unet_weights(engine->unet), set->items[k].lora,
+                                   (float)set->items[k].model, err));
+    set->unet_bound = set->unet_seen = 1;
+    TSR_TRY(settle(set, err));
 done:
     return status;
 }
 
 tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **warning, tsr_error *err) {
-    tsr_status status = TSR_OK;
     *warning = NULL;
-    if (!set || set->bound) return TSR_OK;
-    TSR_TRY(tsr__engine_need_text(engine, err));
-    TSR_TRY(tsr__engine_need_unet(engine, err));
-    if (!set->unet) TSR_TRY(tsr__nn_terms_new(&set->unet, engine->nn, err));
-    for (int i = 0; i < ENCODERS; i++)
-        if (!set->text[i]) TSR_TRY(tsr__nn_terms_new(&set->text[i], engine->text_nn, err));
-    for (int i = 0; i < set->count; i++) TSR_TRY(bind_one(set, engine, &set->items[i], warning, err));
-    for (int i = 0; i < set->count; i++) close_file(&set->items[i]);
-    set->bound = 1;
-done:
+    tsr_status status = tsr__adapters_bind_text(set, engine, err);
+    if (status == TSR_OK) status = tsr__adapters_bind_unet(set, engine, err);
+    if (status == TSR_OK) *warning = tsr__adapters_take_warning(set);
     return status;
+}
+
+char *tsr__adapters_take_warning(tsr__adapter_set *set) {
+    char *warning = set ? set->warning : NULL;
+    if (set) set->warning = NULL;
+    return warning;
+}
+
+void tsr__adapters_unbind(tsr_engine *engine, tsr__part part) {
+    for (tsr__adapter_set *set = engine->adapters; set; set = set->next) {
+        if (part == TSR__PART_UNET) {
+            tsr__nn_terms_free(set->unet);
+            set->unet = NULL;
+            set->unet_bound = 0;
+        }
+        for (int i = 0; i < ENCODERS && part == TSR__PART_TEXT; i++) {
+            tsr__nn_terms_free(set->text[i]);
+            set->text[i] = NULL;
+            set->text_bound = 0;
+        }
+    }
+}
+
+size_t tsr__adapters_bytes(const tsr_engine *engine) {
+    size_t bytes = 0, each = tsr__nn_precision(engine->nn) == TSR__BF16 ? 2 : 4;
+    for (const tsr__adapter_set *set = engine->adapters; set; set = set->next)
+        for (int i = 0; i < set->count; i++) bytes += set->items[i].values * each;
+    return bytes;
 }
 
 const tsr__nn_terms *tsr__adapters_unet(const tsr__adapter_set *set) {

@@ -3,6 +3,7 @@
 #ifndef TSR_ENGINE_ADAPTERS_H
 #define TSR_ENGINE_ADAPTERS_H
 
+#include "engine/engine_budget.h"
 #include "nn/nn.h"
 #include "tessera/engine.h"
 
@@ -19,6 +20,15 @@ tsr_status tsr__adapters_get_files(tsr__adapter_set **out, tsr_engine *engine, c
 /* Builds the terms if they are not there. *warning: NULL, or a line about layers that the model does not have; released
  * with free(). */
 tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **warning, tsr_error *err);
+/* The same for one kind of network: that is all that is built for it. */
+tsr_status tsr__adapters_bind_text(tsr__adapter_set *set, tsr_engine *engine, tsr_error *err);
+tsr_status tsr__adapters_bind_unet(tsr__adapter_set *set, tsr_engine *engine, tsr_error *err);
+/* The networks of a part go: so do the terms beside them. The files are read again for the next binding. */
+void tsr__adapters_unbind(tsr_engine *engine, tsr__part part);
+/* The line that tsr__adapters_bind would give, once; NULL: none (yet). Released with free(). */
+char *tsr__adapters_take_warning(tsr__adapter_set *set);
+/* About what all terms of an engine take. */
+size_t tsr__adapters_bytes(const tsr_engine *engine);
 /* After tsr__adapters_bind; NULL set: NULL. */
 const tsr__nn_terms *tsr__adapters_unet(const tsr__adapter_set *set);
 const tsr__nn_terms *tsr__adapters_text(const tsr__adapter_set *set, int encoder);

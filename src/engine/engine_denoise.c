@@ -12,9 +12,16 @@
 #define BATCH_PIXELS ((size_t)16384)
 /* Activations of SD1's full-size UNet hold about this many bytes a latent pixel at their peak. */
 #define BYTES_PER_PIXEL ((size_t)96 * 1024)
+#define FULL_CHANNELS   ((size_t)320)
+
+size_t tsr__engine_cell_bytes(const tsr_engine *engine) {
+    size_t channels = (size_t)engine->checkpoint.unet_channels;
+    return BYTES_PER_PIXEL * (channels ? channels : FULL_CHANNELS) / FULL_CHANNELS;
+}
 
 static int batch_limit(const tsr_engine *engine, const int shape[4]) {
-    size_t pixels = (size_t)shape[2] * (size_t)shape[3], most = tsr__engine_memory(engine) / BYTES_PER_PIXEL;
+    size_t pixels = (size_t)shape[2] * (size_t)shape[3];
+    size_t most = tsr__engine_memory(engine) / tsr__engine_cell_bytes(engine);
     if (most > BATCH_PIXELS) most = BATCH_PIXELS;
     size_t calls = most / (pixels * (size_t)shape[0]);
     return calls < 1 ? 1 : calls > 64 ? 64 : (int)calls;
@@ -116,6 +123,7 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
                                       b->contexts, b->label_rows, control.controls, control.count, &inner);
     tsr__nn_terms_use(engine->nn, NULL, 0);
     tsr__controls_result_clear(&control);
+    tsr__budget_used(engine);
     /* Sampling knows the step, the noise level and the side; it names them when it finds the NaN. */
     if (status == TSR_NOT_FINITE)
         for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;
@@ -137,16 +145,18 @@ tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise
     tsr_status status = TSR_OK;
     batch b = { .count = 0 };
     unsigned char *taken = NULL;
-    int limit = batch_limit(engine, shape);
     if (count < 1) return TSR_OK;
-    TSR_TRY(tsr__engine_need_unet(engine, err));
-    if (shape[1] != tsr__unet_in_channels(engine->unet))
-        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its UNet takes %d channels, the latent has %d", engine->model,
-                 tsr__unet_in_channels(engine->unet), shape[1]);
     for (int i = 0; i < count; i++) {
         /* The handles are this engine's own objects; sampling only passes them on. */
         TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)calls[i].cond, err));
     }
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    for (int i = 0; i < count; i++) /* where the UNet was packed again */
+        TSR_TRY(tsr__adapters_bind_unet(((const tsr__conditioning *)calls[i].cond)->adapters, engine, err));
+    int limit = batch_limit(engine, shape);
+    if (shape[1] != tsr__unet_in_channels(engine->unet))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its UNet takes %d channels, the latent has %d", engine->model,
+                 tsr__unet_in_channels(engine->unet), shape[1]);
     TSR_ALLOC_ZERO(err, taken, count);
     TSR_TRY(batch_alloc(&b, shape, limit < count ? limit : count, tsr__unet_label_width(engine->unet), err));
     for (int first = 0; first < count; first++) {

@@ -1,7 +1,7 @@
 /* engine/engine_guests.c - models that regions bring: opened once, kept with the engine that paints the picture.
  *
- * Regions of two models share a canvas when both mean the same by a latent. Nothing here limits memory: both models stay
- * packed, and the plan says how large they are. */
+ * Regions of two models share a canvas when both mean the same by a latent. The plan says how large they are;
+ * engine_budget.c decides what stays packed. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

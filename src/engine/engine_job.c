@@ -158,6 +158,7 @@ static tsr_status start_from_image(tsr__job *job, tsr_engine *engine, int width,
         own_height = image->height < 8 ? 8 : image->height / 8 * 8;
     TSR_TRY(set_size(job, width ? width : own_width, height ? height : own_height, err));
     job->encodes_init = 1;
+    TSR_TRY(tsr__budget_check(engine, job, err));
     if (!evaluate) {
         TSR_TRY(tsr_latent_new(&job->latent, 1, channels, job->height / 8, job->width / 8, err));
         goto done;
@@ -218,7 +219,8 @@ static tsr_status gather_adapters(tsr__adapter_set **out, char **clean, tsr_engi
     all = tsr__format("%s;%s;%s", tsr__scene_text(job->scene, TSR__OPT_LORA), own ? own : "", inside);
     if (!all) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     TSR_TRY(tsr__adapters_get(out, engine, all, label, err));
-    if (evaluate) TSR_TRY(tsr__adapters_bind(*out, engine, &warning, err));
+    /* Under a budget each network is built when its turn comes; the warning is told then. */
+    if (evaluate && !tsr__budget_is_on(engine)) TSR_TRY(tsr__adapters_bind(*out, engine, &warning, err));
     if (warning) TSR_TRY(tsr__job_warn(job, warning, err));
 done:
     free(inside);
@@ -346,6 +348,7 @@ tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *sce
     TSR_ALLOC_ZERO(err, job->regions, job->region_count ? job->region_count : 1);
     for (int i = 0; i < job->region_count; i++) TSR_TRY(make_region(&job->regions[i], engine, job, i, evaluate, err));
     make_options(job);
+    TSR_TRY(tsr__budget_check(engine, job, err));
     *out = job;
     job = NULL;
 done:

@@ -5,6 +5,7 @@
 #define TSR_ENGINE_PRIV_H
 
 #include "engine/engine_adapters.h"
+#include "engine/engine_budget.h"
 #include "engine/engine_control.h"
 #include "engine/engine_family.h"
 #include "engine/scene_priv.h"
@@ -58,6 +59,9 @@ struct tsr_engine {
     tsr_engine *guests;                    /* models that regions brought, each once; owned */
     tsr_engine *next_guest;
     tsr_engine *host; /* of a guest; else NULL */
+    int text_width, pooled_width; /* of `text`, known since it was first built */
+    tsr__budget budget;           /* of a guest: its host's counts */
+    tsr__part_use part_use;
 };
 
 /* --- engine.c: parts, built when first needed --- */
@@ -85,6 +89,8 @@ tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *e
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
                                  tsr__adapter_set *adapters, tsr__control_set *controls, tsr_error *err);
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
+/* Its values only: needs no UNet. */
+tsr_status tsr__conditioning_encode(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
 /* cond->context and what its controls read, out of its values, under its adapters; the networks exist. */
 tsr_status tsr__engine_make_context(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err);
 /* tsr_denoiser's couple and uncouple. */
@@ -96,8 +102,13 @@ void tsr__conditioning_free_all(tsr_engine *engine);
 /* --- engine_denoise.c --- */
 tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
                                tsr_error *err);
+/* About what activations of its UNet hold at their peak, a latent pixel. */
+size_t tsr__engine_cell_bytes(const tsr_engine *engine);
 
 /* --- engine_vae.c --- */
+/* About what decoding holds at its peak: in tiles of that size (0: whole), and in the smallest tiles that are chosen. */
+size_t tsr__engine_vae_bytes(int width, int height, int tile_px);
+size_t tsr__engine_vae_bytes_least(int width, int height, int tile_px);
 /* rgb [H, W, 3] in 0..1, H and W multiples of 8. */
 tsr_status tsr__engine_encode_rgb(tsr_latent **out, tsr_engine *engine, const float *rgb, int width, int height,
                                   int tile_px, tsr_error *err);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/engine_preview.h"
 #include "engine/engine_priv.h"
 #include "engine/engine_state.h"
 
@@ -29,6 +30,8 @@ typedef struct watch {
     const tsr_engine_callbacks *callbacks;
     double preview_cost, last_preview;
     tsr__engine_saver saver;
+    int has_map; /* previews by the map: memory is too short for the VAE beside the UNets */
+    tsr__preview_map map;
 } watch;
 
 /* Previews may take a sixth of the time at most. */
@@ -45,8 +48,9 @@ static int give_preview(watch *w, const tsr_progress *at) {
     if (tsr_latent_new(&latent, 1, at->shape[1], at->shape[2], at->shape[3], NULL) == TSR_OK) {
         memcpy(latent->values, at->x0, tsr_latent_count(latent) * sizeof *latent->values);
         /* A preview that cannot be made (not finite yet, memory) is no reason to lose the picture. */
-        if (tsr_engine_decode(&image, w->engine, latent, 0, 0, NULL) == TSR_OK)
-            stop = w->callbacks->preview(w->callbacks->user, image, at);
+        tsr_status made = w->has_map ? tsr__preview_map_paint(&image, &w->map, latent->values, latent->shape, NULL)
+                                     : tsr_engine_decode(&image, w->engine, latent, 0, 0, NULL);
+        if (made == TSR_OK) stop = w->callbacks->preview(w->callbacks->user, image, at);
     }
     tsr_image_free(image);
     tsr_latent_free(latent);
@@ -68,16 +72,47 @@ static tsr_status on_save(void *user, const void *state, size_t size, tsr_error 
 }
 
 /* --- the stages --------------------------------------------------------------------------------------------------------------- */
-/* Encodes what the run will ask for, so that its time is told apart and its errors come first. */
-static tsr_status encode_prompts(const tsr__job *job, tsr_error *err) {
+static const tsr_guide *guide_at(const tsr__job *job, int i) {
+    return i < 0 ? &job->base.guide : &job->regions[i].guide;
+}
+
+/* The values of one engine's prompts. */
+static tsr_status encode_for(const tsr__job *job, tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
     for (int i = -1; i < job->region_count; i++) {
-        const tsr_guide *guide = i < 0 ? &job->base.guide : &job->regions[i].guide;
+        const tsr_guide *guide = guide_at(job, i);
+        if (guide->denoiser->user != engine) continue;
+        TSR_TRY(tsr__conditioning_encode(engine, (tsr__conditioning *)(uintptr_t)guide->positive, err));
+        TSR_TRY(tsr__conditioning_encode(engine, (tsr__conditioning *)(uintptr_t)guide->negative, err));
+    }
+done:
+    return status;
+}
+
+/* Encodes what the run will ask for, so that its time is told apart and its errors come first: model by model, and all
+ * before the first UNet. Under a budget a UNet is not packed for its contexts alone. */
+static tsr_status encode_prompts(const tsr__job *job, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (tsr_engine *at = engine; at; at = at == engine ? engine->guests : at->next_guest)
+        TSR_TRY(encode_for(job, at, err));
+    for (int i = -1; i < job->region_count && !tsr__budget_is_on(engine); i++) {
+        const tsr_guide *guide = guide_at(job, i);
         tsr_engine *own = guide->denoiser->user; /* a region may have a model of its own */
         TSR_TRY(tsr__conditioning_need(own, (tsr__conditioning *)(uintptr_t)guide->positive, err));
         TSR_TRY(tsr__conditioning_need(own, (tsr__conditioning *)(uintptr_t)guide->negative, err));
     }
 done:
+    return status;
+}
+
+/* What adapters had to say, when their networks came late. */
+static tsr_status tell_warnings(tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (int i = -1; i < job->region_count && status == TSR_OK; i++) {
+        char *warning = tsr__adapters_take_warning(((const tsr__conditioning *)guide_at(job, i)->positive)->adapters);
+        if (warning) status = tsr__job_warn(job, warning, err);
+        free(warning);
+    }
     return status;
 }
 
@@ -159,9 +194,14 @@ static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job,
         result->latent = from->latent;
         from->latent = NULL;
     } else {
-        TSR_TRY(encode_prompts(job, err));
+        TSR_TRY(encode_prompts(job, engine, err));
+        if (w.callbacks->preview && !tsr__budget_holds_all(engine, job)) {
+            TSR_TRY(tsr__preview_map_fit(&w.map, engine, err));
+            w.has_map = 1;
+        }
         texts = now_seconds();
         TSR_TRY(sample(&result->latent, job, &hooks, err));
+        TSR_TRY(tell_warnings(job, err));
     }
     sampled = now_seconds();
     TSR_TRY(decode_or_save(result, &w, job, err));
@@ -181,10 +221,13 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
     *out = NULL;
     engine->callbacks = callbacks;
     TSR_ALLOC_ZERO(err, result, 1);
-    TSR_TRY(tsr__engine_need_unet(engine, err));
+    tsr__budget_begin(engine);
+    if (!tsr__budget_is_on(engine)) TSR_TRY(tsr__engine_need_unet(engine, err));
     TSR_TRY(tsr__job_new(&job, engine, scene, from ? from->latent : NULL, 1, err));
     if (from) TSR_TRY(tsr__engine_state_check(from, engine, job, err));
     TSR_TRY(run_job(result, engine, job, from, err));
+    result->swaps = engine->budget.swaps;
+    result->swap_seconds = engine->budget.swap_seconds;
     result->scene = job->scene;
     result->warnings = job->warnings;
     result->warning_count = job->warning_count;
@@ -234,7 +277,7 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
     tsr_status status = TSR_OK;
     tsr__job *job = NULL;
     tsr_plan *plan = NULL;
-    char *steps = NULL, *notes = NULL, *models = NULL;
+    char *steps = NULL, *notes = NULL, *models = NULL, *memory = NULL;
     tsr_engine_info info = tsr_engine_get_info(engine);
     *out = NULL;
     TSR_TRY(tsr__job_new(&job, engine, scene, NULL, 0, err));
@@ -245,6 +288,7 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
         TSR_TRY(tsr_plan_text(&steps, plan, err)); /* with its own notes */
     }
     TSR_TRY(tsr__engine_list_models(&models, job, err));
+    TSR_TRY(tsr__budget_text(&memory, engine, job, err));
     notes = tsr__strdup("");
     for (int i = 0; notes && i < job->warning_count; i++) {
         char *more = tsr__format("%snote: %s\n", notes, job->warnings[i]);
@@ -252,13 +296,14 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
         notes = more;
     }
     if (notes)
-        *out = tsr__format("model: %s (%s, %s)\n%spicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
-                           info.precision, models, job->width, job->height, job->batch,
+        *out = tsr__format("model: %s (%s, %s)\n%s%spicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
+                           info.precision, models, memory, job->width, job->height, job->batch,
                            tsr__scene_text(job->scene, TSR__OPT_SEED), job->encodes_init ? ", from a picture" : "",
                            steps, notes);
     if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
 done:
     free(models);
+    free(memory);
     free(notes);
     free(steps);
     tsr_plan_free(plan);

@@ -41,36 +41,42 @@ tsr_status tsr__engine_make_context(tsr_engine *engine, tsr__conditioning *cond,
     return status == TSR_OK ? tsr__controls_read_text(engine, cond, err) : status;
 }
 
+tsr_status tsr__conditioning_encode(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (cond->values || cond->coupled) return TSR_OK;
+    TSR_TRY(tsr__engine_check_cancel(engine, err));
+    TSR_TRY(tsr__adapters_bind_text(cond->adapters, engine, err));
+    TSR_TRY(tsr__engine_need_text(engine, err));
+    tsr__text_rows text;
+    const tsr__nn_terms *terms[TSR__TEXT_ENCODERS] = { tsr__adapters_text(cond->adapters, 0),
+                                                       tsr__adapters_text(cond->adapters, 1) };
+    TSR_TRY(tsr__text_encode(&text, engine->text, engine->tokenizer, cond->prompt, cond->clip_skip, terms, err));
+    cond->values = text.rows;
+    cond->pooled = text.pooled;
+    cond->tokens = text.tokens;
+    tsr__budget_used(engine);
+done:
+    return status;
+}
+
 tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, tsr_error *err) {
     tsr_status status = TSR_OK;
-    char *warning = NULL; /* told when the job was made */
     if (cond->coupled) return TSR_OK;
-    TSR_TRY(tsr__adapters_bind(cond->adapters, engine, &warning, err));
-    if (!cond->values) {
-        TSR_TRY(tsr__engine_check_cancel(engine, err));
-        TSR_TRY(tsr__engine_need_text(engine, err));
-        tsr__text_rows text;
-        const tsr__nn_terms *terms[TSR__TEXT_ENCODERS] = { tsr__adapters_text(cond->adapters, 0),
-                                                           tsr__adapters_text(cond->adapters, 1) };
-        TSR_TRY(tsr__text_encode(&text, engine->text, engine->tokenizer, cond->prompt, cond->clip_skip, terms, err));
-        cond->values = text.rows;
-        cond->pooled = text.pooled;
-        cond->tokens = text.tokens;
-    }
+    TSR_TRY(tsr__conditioning_encode(engine, cond, err));
     if (!cond->context) {
+        TSR_TRY(tsr__adapters_bind_unet(cond->adapters, engine, err));
         TSR_TRY(tsr__engine_need_unet(engine, err));
-        int label = tsr__unet_label_width(engine->unet), pooled = tsr__text_pooled_width(engine->text);
+        int label = tsr__unet_label_width(engine->unet), pooled = engine->pooled_width;
         if (label != (pooled ? pooled + TSR__SIZE_VALUES * TSR__SIZE_WIDTH : 0))
             TSR_FAIL(err, TSR_UNSUPPORTED,
                      "%s: its UNet takes a second vector of %d values, its text encoders pool %d (SDXL: 2816 and 1280)",
                      engine->model, label, pooled);
-        if (tsr__text_width(engine->text) != tsr__unet_context_width(engine->unet))
+        if (engine->text_width != tsr__unet_context_width(engine->unet))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its text encoder gives %d values a token, its UNet takes %d",
-                     engine->model, tsr__text_width(engine->text), tsr__unet_context_width(engine->unet));
+                     engine->model, engine->text_width, tsr__unet_context_width(engine->unet));
         TSR_TRY(tsr__engine_make_context(engine, cond, err));
     }
 done:
-    free(warning);
     return status;
 }
 
@@ -78,7 +84,7 @@ done:
 static tsr_status mix_pooled(tsr__conditioning *made, const tsr_engine *engine, const void *const *conds,
                              const float *const *weights, int n, size_t pixels, tsr_error *err) {
     tsr_status status = TSR_OK;
-    size_t width = (size_t)tsr__text_pooled_width(engine->text);
+    size_t width = (size_t)engine->pooled_width;
     if (!width) return TSR_OK;
     TSR_ALLOC_ZERO(err, made->pooled, width);
     for (int k = 0; k < n; k++) {

@@ -8,6 +8,16 @@
 #define BYTES_PER_PIXEL      ((size_t)128 * 4 * 5)
 #define SHORT_OF_MEMORY_TILE 256
 
+size_t tsr__engine_vae_bytes(int width, int height, int tile_px) {
+    if (tile_px > 0 && width > tile_px) width = tile_px;
+    if (tile_px > 0 && height > tile_px) height = tile_px;
+    return (size_t)width * (size_t)height * BYTES_PER_PIXEL;
+}
+
+size_t tsr__engine_vae_bytes_least(int width, int height, int tile_px) {
+    return tsr__engine_vae_bytes(width, height, tile_px > 0 ? tile_px : SHORT_OF_MEMORY_TILE);
+}
+
 static int choose_tile(const tsr_engine *engine, int width, int height, int tile_px) {
     if (tile_px > 0) return tile_px < 64 + 32 ? 64 + 32 : tile_px; /* the overlap is 64 */
     size_t needed = (size_t)width * (size_t)height * BYTES_PER_PIXEL;
@@ -42,6 +52,7 @@ tsr_status tsr_engine_decode(tsr_image **out, tsr_engine *engine, const tsr_late
     TSR_TRY(
         tsr__vae_decode(engine->vae, rgb, values, 1, h, w, choose_tile(engine, w * factor, h * factor, tile_px), err));
     if (!all_finite(rgb, pixels * 3)) TSR_FAIL(err, TSR_NOT_FINITE, "%s: its decoder returned NaN", engine->model);
+    tsr__budget_used(engine);
     TSR_TRY(tsr_image_from_floats(out, rgb, w * factor, h * factor, err));
 done:
     free(rgb);

@@ -116,6 +116,31 @@ int tsr__parse_box(const char *text, int width, int height, int box[4]) {
     return *text == 0;
 }
 
+int tsr__parse_size(const char *text, size_t *out) {
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = { { "B", 1 },    { "kB", 1e3 },       { "KB", 1e3 },         { "MB", 1e6 },
+                  { "GB", 1e9 }, { "KiB", 0x1p10 },   { "MiB", 0x1p20 },     { "GiB", 0x1p30 } };
+    char number[32];
+    double value;
+    size_t n = strspn(text, "0123456789.");
+    if (n == 0 || n >= sizeof number) return 0;
+    memcpy(number, text, n);
+    number[n] = 0;
+    if (!tsr__parse_number(number, &value)) return 0;
+    for (text += n; *text == ' ';) text++;
+    *out = 0;
+    if (!*text) return value == 0;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(text, units[i].unit) != 0) continue;
+        if (value * units[i].bytes > 0x1p50) return 0;
+        *out = (size_t)(value * units[i].bytes);
+        return 1;
+    }
+    return 0;
+}
+
 /* --- values ----------------------------------------------------------------------------------------------------------- */
 static tsr_status keep(char **out, const char *text, tsr_error *err) {
     *out = tsr__strdup(text);
@@ -191,6 +216,13 @@ static tsr_status normalise_color(char **out, const tsr_option_info *option, con
     return keep(out, color, err);
 }
 
+static tsr_status normalise_size(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
+    size_t bytes;
+    if (tsr__parse_size(text, &bytes)) return keep(out, text, err);
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: '%.64s' is not a size such as 6GB, 512MB or 1.5GiB, nor 0", option->key,
+                     text);
+}
+
 static tsr_status normalise_box(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
     int box[4];
     if (tsr__parse_box(text, 1000, 1000, box) && box[2] > 0 && box[3] > 0) return keep(out, text, err);
@@ -225,6 +257,7 @@ tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, cons
     case TSR_OPTION_SCHEDULER: return normalise_name(out, option, text, err);
     case TSR_OPTION_COLOR: return normalise_color(out, option, text, err);
     case TSR_OPTION_BOX: return normalise_box(out, option, text, err);
+    case TSR_OPTION_SIZE: return normalise_size(out, option, text, err);
     case TSR_OPTION_TEXT:
     case TSR_OPTION_PATH:
     case TSR_OPTION_ADAPTERS:

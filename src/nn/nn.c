@@ -54,6 +54,9 @@ size_t tsr__nn_peak_bytes(const tsr__nn *nn) {
 size_t tsr__nn_weight_bytes(const tsr__nn *nn) {
     return nn->weight_bytes;
 }
+size_t tsr__nn_held_bytes(const tsr__nn *nn) {
+    return nn->weight_bytes + nn->pool.held - nn->pool.idle;
+}
 void tsr__nn_trim(tsr__nn *nn) {
     tsr__pool_trim(&nn->pool);
 }

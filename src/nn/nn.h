@@ -37,6 +37,8 @@ tsr__precision tsr__nn_precision(const tsr__nn *nn);
 /* Highest number of bytes the activation pool held at once since creation, and bytes held in packed weights. */
 size_t tsr__nn_peak_bytes(const tsr__nn *nn);
 size_t tsr__nn_weight_bytes(const tsr__nn *nn);
+/* Bytes held now: packed weights, and activations that are in use. */
+size_t tsr__nn_held_bytes(const tsr__nn *nn);
 /* Gives pooled memory that no tensor uses back to the system. */
 void tsr__nn_trim(tsr__nn *nn);
 

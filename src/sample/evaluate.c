@@ -24,6 +24,7 @@ typedef struct network_call {
     tsr__crop crop;
     float *cropped; /* owned: the crop of `input`; NULL before the first */
     float *out;     /* owned */
+    int done;
 } network_call;
 
 static size_t count_of(const int shape[4]) {
@@ -256,7 +257,10 @@ static tsr_status call_denoiser(tsr__evaluator *evaluator, const network_call *l
     TSR_TRY(denoiser->denoise(denoiser->user, shape, evaluator->batch, n, err));
     run->evaluations_done += n;
     for (int i = 0; i < evaluator->n_calls; i++)
-        if (goes_with(&evaluator->calls[i], like)) TSR_TRY(check_finite(evaluator, i, run, err));
+        if (goes_with(&evaluator->calls[i], like)) {
+            evaluator->calls[i].done = 1;
+            TSR_TRY(check_finite(evaluator, i, run, err));
+        }
 done:
     return status;
 }
@@ -301,15 +305,25 @@ static void combine(const tsr__evaluator *evaluator, int index) {
     }
 }
 
+/* The call to make next: the first of a network that is in memory, else the first. NULL: all are done. */
+static const network_call *next_call(const tsr__evaluator *evaluator) {
+    const network_call *first = NULL;
+    for (int i = 0; i < evaluator->n_calls; i++) {
+        const network_call *call = &evaluator->calls[i];
+        if (call->done) continue;
+        if (!call->denoiser->is_ready || call->denoiser->is_ready(call->denoiser->user)) return call;
+        if (!first) first = call;
+    }
+    return first;
+}
+
 tsr_status tsr__evaluate(tsr__evaluator *evaluator, tsr__request *requests, int n, tsr__run *run, tsr_error *err) {
     tsr_status status = TSR_OK;
     TSR_TRY(collect(evaluator, requests, n, err));
     evaluator->n_masked = 0;
-    for (int i = 0; i < evaluator->n_calls; i++) {
-        int seen = 0;
-        for (int j = 0; j < i && !seen; j++) seen = goes_with(&evaluator->calls[j], &evaluator->calls[i]);
-        if (!seen) TSR_TRY(call_denoiser(evaluator, &evaluator->calls[i], run, err));
-    }
+    for (int i = 0; i < evaluator->n_calls; i++) evaluator->calls[i].done = 0;
+    for (const network_call *call; (call = next_call(evaluator)) != NULL;)
+        TSR_TRY(call_denoiser(evaluator, call, run, err));
     for (int i = 0; i < n; i++) combine(evaluator, i);
 done:
     return status;

@@ -1,0 +1,53 @@
+/* engine/engine_budget.h - a bound on what the networks of a run take together: packed weights and activations.
+ *
+ * One budget counts for an engine and its guests. Before a part is built, parts that the run can do without are released
+ * until it fits: text encoders first, then VAEs, then the UNet that was used longest ago. Each is packed again from its file
+ * when it is asked for. docs/memory.md tells it from outside. */
+#ifndef TSR_ENGINE_BUDGET_H
+#define TSR_ENGINE_BUDGET_H
+
+#include "tessera/engine.h"
+
+struct tsr__job;
+
+typedef enum tsr__part { TSR__PART_TEXT, TSR__PART_VAE, TSR__PART_UNET, TSR__PART_COUNT } tsr__part;
+
+/* An engine's own share of it. */
+typedef struct tsr__part_use {
+    size_t seen[TSR__PART_COUNT]; /* bytes that a part took when it was last here; 0: it never was */
+    long used_at;                 /* the UNet, by the budget's clock */
+    int was_packed;               /* the UNet, in this run */
+} tsr__part_use;
+
+typedef struct tsr__budget {
+    size_t limit;                  /* 0: none */
+    size_t calls[TSR__PART_COUNT]; /* activations that a call of a part may need */
+    size_t peak;                   /* the most that was held when a part had been built or a call ended */
+    long clock;
+    int swaps; /* UNets packed again in this run */
+    double swap_seconds;
+} tsr__budget;
+
+/* A run begins: nothing is counted yet. */
+void tsr__budget_begin(tsr_engine *engine);
+/* Sizes the activations for the job's picture. TOO_LARGE with what is needed when the budget cannot hold one part of one model
+ * with them. The job may have no guides yet: then this engine alone is looked at. */
+tsr_status tsr__budget_check(tsr_engine *engine, const struct tsr__job *job, tsr_error *err);
+/* What fits and what is swapped, a line or two; "" without a budget. *out is released with free(). */
+tsr_status tsr__budget_text(char **out, tsr_engine *engine, const struct tsr__job *job, tsr_error *err);
+/* Whether a preview may build the VAE beside the UNets without making any of them go. */
+int tsr__budget_holds_all(tsr_engine *engine, const struct tsr__job *job);
+
+/* Before a part is built, or used where it is there. */
+void tsr__budget_make_room(tsr_engine *engine, tsr__part part);
+/* After it was built: how long that took. */
+void tsr__budget_built(tsr_engine *engine, tsr__part part, double seconds);
+/* After a part was used. */
+void tsr__budget_used(tsr_engine *engine);
+/* What is left for activations, or SIZE_MAX without a budget. */
+size_t tsr__budget_rest(const tsr_engine *engine);
+int tsr__budget_is_on(const tsr_engine *engine);
+/* tsr_denoiser's is_ready. */
+int tsr__engine_is_ready(void *user);
+
+#endif /* TSR_ENGINE_BUDGET_H */
