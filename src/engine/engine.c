@@ -20,13 +20,22 @@ static int native_pixels(const tsr_engine *engine) {
     return engine->checkpoint.unet_channels >= 256 ? engine->family->native_pixels : 128;
 }
 
+static tsr_status make_table(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
+    int zero_snr = 0;
+    tsr_status status = tsr__family_zero_snr(&zero_snr, engine->weights, engine->config, err);
+    if (status != TSR_OK) return status;
+    if (options->zero_snr != TSR_CHOICE_AUTO) zero_snr = options->zero_snr == TSR_CHOICE_ON;
+    if (zero_snr) return tsr_sigma_table_new_zero_snr(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    return tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+}
+
 static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     tsr__nn_options nn = { .threads = engine->threads };
     int want_bf16 =
         options->precision == TSR_PRECISION_BF16 || (options->precision == TSR_PRECISION_AUTO && tsr__nn_has_bf16());
     nn.precision = want_bf16 ? TSR__BF16 : TSR__F32;
     tsr_status status = tsr__nn_new(&engine->nn, &nn, err);
-    if (status == TSR_OK) status = tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    if (status == TSR_OK) status = make_table(engine, options, err);
     engine->denoiser.struct_size = sizeof engine->denoiser;
     engine->denoiser.user = engine;
     engine->denoiser.denoise = tsr__engine_denoise;
@@ -58,6 +67,45 @@ done:
     return status;
 }
 
+/* The files of the options' model, and engine->model as it is called in messages. */
+static tsr_status choose_files(tsr__model_files *files, tsr_engine *engine, const tsr_engine_options *options,
+                               tsr_error *err) {
+    const tsr_model_parts *parts = &options->parts;
+    const char *const names[] = { options->model, parts->unet, options->partial ? parts->text_encoder : NULL,
+                                  options->partial ? parts->vae : NULL };
+    tsr_status status = TSR_OK;
+    files->unet = parts->unet;
+    files->text[0] = parts->text_encoder;
+    files->text[1] = parts->text_encoder_2;
+    files->vae = parts->vae;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !engine->model; i++)
+        if (names[i] && *names[i]) {
+            engine->model = tsr__strdup(names[i]);
+            if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+            if (i == 0) files->model = engine->model;
+        }
+    if (engine->model) goto done;
+    TSR_TRY(tsr_engine_find_model(&engine->model, err));
+    files->model = engine->model;
+done:
+    return status;
+}
+
+static tsr_status open_weights(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__model_files files = { .model = NULL };
+    TSR_TRY(choose_files(&files, engine, options, err));
+    TSR_TRY(tsr__model_open(&engine->weights, &files, err));
+    tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
+    TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, options->partial, err));
+    engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
+    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, engine->config, err));
+    if (options->v_prediction != TSR_CHOICE_AUTO)
+        engine->prediction = options->v_prediction == TSR_CHOICE_ON ? TSR_PREDICTION_V : TSR_PREDICTION_EPS;
+done:
+    return status;
+}
+
 tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, tsr_error *err) {
     static const tsr_engine_options defaults = TSR_ENGINE_OPTIONS_INIT;
     tsr_status status = TSR_OK;
@@ -67,18 +115,7 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     TSR_ALLOC_ZERO(err, engine, 1);
     engine->threads = options->threads;
     engine->memory_limit = options->memory_limit;
-    if (options->model && *options->model) {
-        engine->model = tsr__strdup(options->model);
-        if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    } else {
-        TSR_TRY(tsr_engine_find_model(&engine->model, err));
-    }
-    tsr__model_files files = { .model = engine->model };
-    TSR_TRY(tsr__model_open(&engine->weights, &files, err));
-    tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
-    TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, err));
-    engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
-    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, engine->config, err));
+    TSR_TRY(open_weights(engine, options, err));
     TSR_TRY(merge_adapters(engine, options, err));
     TSR_TRY(open_networks(engine, options, err));
     *out = engine;
@@ -88,10 +125,20 @@ done:
     return status;
 }
 
+static tsr_choice read_choice(const char *text, const char *on) {
+    return strcmp(text, "auto") == 0 ? TSR_CHOICE_AUTO : strcmp(text, on) == 0 ? TSR_CHOICE_ON : TSR_CHOICE_OFF;
+}
+
 tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_error *err) {
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     const char *precision = tsr__scene_text(scene, TSR__OPT_PRECISION);
     options.model = scene->text[TSR__OPT_MODEL];
+    options.parts.unet = scene->text[TSR__OPT_UNET];
+    options.parts.text_encoder = scene->text[TSR__OPT_TEXT_ENCODER];
+    options.parts.text_encoder_2 = scene->text[TSR__OPT_TEXT_ENCODER_2];
+    options.parts.vae = scene->text[TSR__OPT_VAE];
+    options.v_prediction = read_choice(tsr__scene_text(scene, TSR__OPT_PREDICTION), "v");
+    options.zero_snr = read_choice(tsr__scene_text(scene, TSR__OPT_ZSNR), "on");
     options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
     if (strcmp(precision, "f32") == 0) options.precision = TSR_PRECISION_F32;
     if (strcmp(precision, "bf16") == 0) options.precision = TSR_PRECISION_BF16;
@@ -130,9 +177,16 @@ tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
 }
 
 /* --- parts ---------------------------------------------------------------------------------------------------------------- */
+/* Engines of parts alone find out here. */
+static tsr_status need_part(const tsr_engine *engine, tsr__checkpoint_part part, tsr_error *err) {
+    if (engine->checkpoint.parts[part].tensors) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED, "%s: there is no %s in it", engine->model, tsr__checkpoint_part_name(part));
+}
+
 tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
     if (engine->text) return TSR_OK;
+    TSR_TRY(need_part(engine, TSR_PART_TEXT, err));
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
     if (!engine->text_nn) {
@@ -147,11 +201,15 @@ done:
 
 tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
     if (engine->unet) return TSR_OK;
+    tsr_status status = need_part(engine, TSR_PART_UNET, err);
+    if (status != TSR_OK) return status;
     return tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
 }
 
 tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err) {
     if (engine->vae) return TSR_OK;
+    tsr_status status = need_part(engine, TSR_PART_VAE, err);
+    if (status != TSR_OK) return status;
     return tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
 }
 
