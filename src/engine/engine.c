@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "engine/engine_memory.h"
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
 #include "weights/model_open.h"
@@ -229,7 +229,5 @@ tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err) {
 
 size_t tsr__engine_memory(const tsr_engine *engine) {
     if (engine->memory_limit) return engine->memory_limit;
-    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    /* The kernel counts file caches as used here; what it would give back is at least as much again on most machines. */
-    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size / 2 : (size_t)1 << 30;
+    return tsr__memory_available() / 2;
 }

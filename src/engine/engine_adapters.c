@@ -24,6 +24,7 @@ typedef struct adapter {
 struct tsr__adapter_set {
     adapter items[MAX_ADAPTERS];
     int count, bound;
+    int needs_merging; /* some file is DoRA */
     tsr__nn_terms *unet, *text[ENCODERS];
     struct tsr__adapter_set *next;
 };
@@ -48,6 +49,24 @@ static void free_set(tsr__adapter_set *set) {
 
 const char *tsr__adapters_file(const tsr__adapter_set *set, int index) {
     return set && index >= 0 && index < set->count ? set->items[index].path : NULL;
+}
+
+int tsr__adapters_need_merging(const tsr__adapter_set *set) {
+    return set && set->needs_merging;
+}
+
+tsr_status tsr__adapters_list(tsr_adapter **out, int *n, const tsr__adapter_set *set, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, *out, set->count + 1);
+    for (int i = 0; i < set->count; i++) {
+        (*out)[i].path = set->items[i].path;
+        (*out)[i].strength_model = (float)set->items[i].model;
+        (*out)[i].strength_clip = (float)set->items[i].clip;
+    }
+    *n = set->count;
+done:
+    return status;
 }
 
 void tsr__adapters_free_all(tsr_engine *engine) {
@@ -140,6 +159,7 @@ static tsr_status open_files(tsr__adapter_set *set, const tsr_engine *engine, co
         tsr_status status = tsr__weights_open_any(&a->file, a->path, &inner);
         if (status == TSR_OK) status = tsr__lora_open(&a->lora, a->file, &inner);
         if (status != TSR_OK) return tsr__fail(err, status, "%s: lora %s", who, inner.message);
+        set->needs_merging |= tsr__lora_is_dora(a->lora);
     }
     return TSR_OK;
 }

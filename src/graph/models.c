@@ -231,14 +231,15 @@ done:
     return status;
 }
 
-/* Terms beside the base's weights. Adapters with layers that terms cannot hold (changed norms) are merged instead. */
+/* Terms beside the base's weights. Adapters with layers that terms cannot hold (changed norms, DoRA) are merged instead. */
 static tsr_status make_set(tsr__slot *slot, tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_adapter *adapters = NULL;
     char *left_out = NULL;
     TSR_TRY(list_adapters(&adapters, slot, err));
     TSR_TRY(tsr__adapters_get_files(&slot->set, engine, adapters, slot->n_adapters, err));
-    TSR_TRY(tsr__adapters_bind(slot->set, engine, &left_out, err));
+    if (tsr__adapters_need_merging(slot->set)) slot->merged = 1;
+    else TSR_TRY(tsr__adapters_bind(slot->set, engine, &left_out, err));
     if (left_out) slot->merged = 1;
 done:
     if (status != TSR_OK || slot->merged) slot->set = NULL;
