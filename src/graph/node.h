@@ -136,8 +136,9 @@ typedef struct tsr__call {
     tsr_graph *graph;
     const char *id;
     tsr__args in;
-    const tsr__named_value *many; /* links of a MANY input beyond the first, in name order */
+    const tsr__named_value *many; /* links of a MANY input beyond the first, in the workflow's order */
     int n_many;
+    int many_before; /* how many of them the workflow names before the first */
     tsr__value *results[TSR__MAX_OUTPUTS];
     const tsr_run_hooks *hooks; /* progress and cancelling, for samplers */
     struct tsr__running *run;   /* for output nodes; see graph_priv.h */
