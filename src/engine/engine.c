@@ -61,7 +61,7 @@ static tsr_status merge_adapters(tsr_engine *engine, const tsr_engine_options *o
     }
     engine->file = engine->weights;
     engine->weights = NULL;
-    TSR_TRY(tsr__lora_merge(&engine->weights, engine->file, adapters, options->adapter_count, err));
+    TSR_TRY(tsr__lora_merge(&engine->weights, engine->file, adapters, options->adapter_count, options->partial, err));
 done:
     free(adapters);
     return status;

@@ -78,7 +78,8 @@ done:
 static tsr_status mix_pooled(tsr__conditioning *made, const tsr_engine *engine, const void *const *conds,
                              const float *const *weights, int n, size_t pixels, tsr_error *err) {
     tsr_status status = TSR_OK;
-    size_t width = (size_t)tsr__text_pooled_width(engine->text);
+    const int label = tsr__unet_label_width(engine->unet);
+    const size_t width = label ? (size_t)(label - TSR__SIZE_VALUES * TSR__SIZE_WIDTH) : 0;
     if (!width) return TSR_OK;
     TSR_ALLOC_ZERO(err, made->pooled, width);
     for (int k = 0; k < n; k++) {

@@ -159,6 +159,9 @@ extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__n
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_unets(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_text_encoders(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_vaes(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_loras(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_upscale_models(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_pictures(tsr__names *out, const tsr_graph *graph, tsr_error *err);

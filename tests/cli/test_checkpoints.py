@@ -104,6 +104,14 @@ class Convert(Case):
         self.assertEqual(self.files(), [])
 
 
+def chunks(data):
+    place = 8
+    while place < len(data):
+        size = struct.unpack(">I", data[place:place + 4])[0]
+        yield data[place + 4:place + 8], data[place + 8:place + 8 + size]
+        place += size + 12
+
+
 class Paint(Case):
     """The same picture from every layout."""
     def pixels(self, *arguments):
@@ -129,6 +137,51 @@ class Paint(Case):
     def other_vae(self, tensors):
         files.write(self.path("vae.safetensors"), files.below(tensors, "first_stage_model."))
         return "vae.safetensors"
+
+    def workflow(self, loaders, model, clip, vae):
+        nodes = dict(loaders)
+        nodes.update({
+            "10": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat", "clip": clip}},
+            "11": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": clip}},
+            "12": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+            "13": {"class_type": "KSampler", "inputs": {
+                "model": model, "positive": ["10", 0], "negative": ["11", 0], "latent_image": ["12", 0], "seed": 7,
+                "steps": 2, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}},
+            "14": {"class_type": "VAEDecode", "inputs": {"samples": ["13", 0], "vae": vae}},
+            "15": {"class_type": "SaveImage", "inputs": {"images": ["14", 0], "filename_prefix": "x"}},
+            "16": {"class_type": "SaveLatent", "inputs": {"samples": ["13", 0], "filename_prefix": "x"}}})
+        self.write("w.json", json.dumps(nodes))
+        done = self.good("run", "w.json", "--models", "models", "--output", "out", "--precision", "f32")
+        latent = next(line for line in done.stdout.splitlines() if line.endswith(".latent"))
+        picture = next(line for line in done.stdout.splitlines() if line.endswith(".png"))
+        with open(os.path.join(self.dir, picture), "rb") as file:
+            rows = [data for kind, data in chunks(file.read()) if kind == b"IDAT"]
+        return files.read(os.path.join(self.dir, latent))[0]["latent_tensor"].data, rows
+
+    def test_loaders_of_parts_in_a_workflow(self):
+        for family in ("sd1", "sdxl"):
+            tensors, metadata = files.golden(family)
+            text = files.text_parts(tensors, family)
+            for folder in ("checkpoints", "unet", "text_encoders", "vae"):
+                os.makedirs(self.path("models/" + folder), exist_ok=True)
+            files.write(self.path("models/checkpoints/all.safetensors"), tensors, metadata)
+            files.write(self.path("models/unet/unet.safetensors"), files.unet(tensors), metadata)
+            files.write(self.path("models/vae/vae.safetensors"), files.vae(tensors))
+            for part, content in text.items():
+                files.write(self.path(f"models/text_encoders/{part}.safetensors"), content, metadata)
+            whole = self.workflow({"1": {"class_type": "CheckpointLoaderSimple",
+                                         "inputs": {"ckpt_name": "all.safetensors"}}}, ["1", 0], ["1", 1], ["1", 2])
+            clip = ({"class_type": "CLIPLoader", "inputs": {"clip_name": "text_encoder.safetensors",
+                                                            "type": "stable_diffusion"}} if family == "sd1" else
+                    {"class_type": "DualCLIPLoader", "inputs": {"clip_name1": "text_encoder_2.safetensors",
+                                                                "clip_name2": "text_encoder.safetensors",
+                                                                "type": "sdxl"}})
+            parts = {"1": {"class_type": "UNETLoader", "inputs": {"unet_name": "unet.safetensors",
+                                                                  "weight_dtype": "default"}},
+                     "2": clip, "3": {"class_type": "VAELoader", "inputs": {"vae_name": "vae.safetensors"}}}
+            self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole, family)
+        parts["1"] = {"class_type": "UnetLoaderGGUF", "inputs": {"unet_name": "unet.safetensors"}}
+        self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole)
 
     def test_what_the_network_predicts(self):
         single = os.path.join(files.GOLDEN, "tiny-sd2.safetensors")
