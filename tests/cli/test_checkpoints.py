@@ -2,9 +2,11 @@
 folders and as parts, converted back, and compared byte by byte."""
 import json
 import os
+import shutil
 import struct
 import unittest
 
+import broken_files
 import checkpoint_files as files
 from cli_case import MODEL, Case
 
@@ -102,6 +104,20 @@ class Convert(Case):
         self.refused(1, ["none.safetensors"], "convert", "none.safetensors", "y")
         self.refused(1, ["no/where"], "convert", MODEL, "no/where.safetensors")
         self.assertEqual(self.files(), [])
+
+
+class Broken(Case):
+    def test_each_is_refused_with_its_reason(self):
+        self.assertGreaterEqual(len({write.__name__ for write in broken_files.CASES}), 40)
+        for write in broken_files.CASES:
+            with self.subTest(write.__name__):
+                folder = self.path(write.__name__)
+                os.mkdir(folder)
+                arguments, words = write(broken_files.Folder(folder))
+                self.refused(1, words, "generate", "--prompt", "a", "--steps", "1", "--width", "64", "--height", "64",
+                             "--precision", "f32", "--output", "x.png", *arguments)
+                shutil.rmtree(folder)
+        self.assertEqual(self.files(), [])  # no picture, and nothing that a pickle made
 
 
 def chunks(data):
