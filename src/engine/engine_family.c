@@ -23,6 +23,14 @@ static tsr__checkpoint_kind kind_of_part(const tsr__weights *weights, tsr__check
     return TSR_CHECKPOINT_SD1;
 }
 
+/* A VAE of another family may have been given beside the UNet. */
+static tsr_status check_latents(const tsr__weights *weights, const tsr__checkpoint_info *info, tsr_error *err) {
+    const tsr__tensor_view *last = tsr__weights_find(weights, "model.diffusion_model.out.2.weight");
+    if (!last || last->rank != 4 || !info->vae_channels || last->shape[0] == info->vae_channels) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED, "%s: its UNet paints latents of %lld channels, its VAE has %lld",
+                     tsr__weights_path(weights), (long long)last->shape[0], (long long)info->vae_channels);
+}
+
 tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights, const tsr__checkpoint_info *info,
                             int partial, tsr_error *err) {
     const char *path = tsr__weights_path(weights), *what = tsr__checkpoint_kind_name(info->kind);
@@ -35,7 +43,7 @@ tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights
                              "%s: %s without all its parts (%s); give them too, or a full checkpoint", path, what,
                              info->missing);
         *out = &FAMILIES[i];
-        return TSR_OK;
+        return partial ? TSR_OK : check_latents(weights, info, err);
     }
     return tsr__fail(err, TSR_UNSUPPORTED, "%s: this is %s; a full SD1, SD2 or SDXL checkpoint is needed%s%s%s", path,
                      what, info->missing[0] ? " (" : "", info->missing, info->missing[0] ? ")" : "");

@@ -227,7 +227,7 @@ def vae_with_other_channels(folder):
     vae = files.below(tensors, "first_stage_model.")
     old = vae["decoder.conv_in.weight"]
     vae["decoder.conv_in.weight"] = floats([old.shape[0], 16, 3, 3])
-    return model(single("sd1"), "--vae", folder.tensors("v.safetensors", vae)), ("16",)
+    return model(single("sd1"), "--vae", folder.tensors("v.safetensors", vae)), ("4 channels", "VAE has 16")
 
 
 @case
@@ -252,7 +252,7 @@ def vae_given_as_text_encoder(folder):
 @case
 def unet_alone(folder):
     unet = files.unet(files.golden("sd2")[0])
-    return ["--unet", folder.tensors("u.safetensors", unet)], ("text encoder", "VAE", "give them too")
+    return ["--unet", folder.tensors("u.safetensors", unet)], ("an SD2", "text encoder", "VAE", "give them too")
 
 
 @case
