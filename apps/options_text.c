@@ -186,6 +186,8 @@ void print_man_page(FILE *to) {
           "http://127.0.0.1:8188/; \\-\\-help lists the options.\n"
           ".TP\n.B nodes \\fR[\\fINAME\\fR]\nList the nodes that run and serve know, or describe one.\n"
           ".TP\n.B inspect \\fIFILE\\fR...\nSay what a checkpoint, a picture or a latent file contains.\n"
+          ".TP\n.B convert \\fIIN OUT\\fR\nWrite a model of any layout as one safetensors file; \\-\\-help lists the "
+          "options.\n"
           ".TP\n.B samplers\nList the samplers.\n"
           ".TP\n.B schedulers\nList the schedulers.\n"
           ".TP\n.B options \\fR[\\fB\\-\\-format help|man|md\\fR]\nPrint this table of options.\n"

@@ -18,10 +18,10 @@ function optionList(values, chosen, inherited) {
   return list;
 }
 
-/** The choices of a row, or null when it is typed. lists: {sampler: [...], scheduler: [...]} from /object_info. */
+/** The choices of a row, or null when it is typed. lists: {sampler: [...], scheduler: [...], model: [...]} from /object_info. */
 function choicesFor(row, lists) {
   if (row.kind === 'choice') return row.choices;
-  if (row.kind === 'sampler' || row.kind === 'scheduler') return [...row.choices, ...(lists[row.kind] || [])];
+  if (row.kind === 'sampler' || row.kind === 'scheduler' || row.kind === 'model') return [...(row.choices || []), ...(lists[row.kind] || [])];
   return null;
 }
 

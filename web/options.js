@@ -9,7 +9,7 @@ const NOT_SETTINGS = new Set(['path', 'data', 'box', 'color']);
 const SCENE_ELSEWHERE = new Set(['prompt', 'negative', 'width', 'height', 'seed', 'batch', 'denoise', 'mask_channel']);
 const REGION_ELSEWHERE = new Set(['name', 'prompt', 'mask_channel', 'invert', 'denoise']);
 const MAIN = ['steps', 'cfg', 'sampler', 'scheduler'];
-const REGION_FIRST = ['feather', 'strength', 'negative', 'cfg', 'sampler', 'scheduler', 'lora', 'start', 'end', 'seed'];
+const REGION_FIRST = ['feather', 'strength', 'negative', 'cfg', 'sampler', 'scheduler', 'lora', 'model', 'start', 'end', 'seed'];
 
 export async function loadOptions() {
   const [table, sampler, painter, adapters] = await Promise.all([api.options(), api.nodes('KSampler'), api.nodes(SCENE_NODE),
@@ -17,7 +17,10 @@ export async function loadOptions() {
   const usable = (row) => !NOT_SETTINGS.has(row.kind) && !row.flags.length;
   const scene = table.scene.filter((row) => usable(row) && !SCENE_ELSEWHERE.has(row.key));
   const byScene = new Set(table.scene.map((row) => row.key));
-  const region = table.region.filter((row) => usable(row) && !REGION_ELSEWHERE.has(row.key))
+  const models = choicesOf(painter, 'ckpt_name');
+  // A region's own model is a file to the command, and one of the models folder here.
+  const region = table.region.map((row) => (row.key === 'model' ? { ...row, kind: 'model' } : row))
+    .filter((row) => usable(row) && !REGION_ELSEWHERE.has(row.key))
     .map((row) => ({ ...row, inherits: row.default === '' && byScene.has(row.key) }));
   return {
     main: scene.filter((row) => MAIN.includes(row.key)),
@@ -25,8 +28,8 @@ export async function loadOptions() {
     region: REGION_FIRST.map((key) => region.find((row) => row.key === key)).filter(Boolean)
       .concat(region.filter((row) => !REGION_FIRST.includes(row.key))),
     row: (key) => table.scene.find((row) => row.key === key),
-    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler'), adapters },
-    models: choicesOf(painter, 'ckpt_name'),
+    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler'), model: models, adapters },
+    models,
   };
 }
 

@@ -43,6 +43,8 @@ typedef struct tsr_model_parts {
     const char *unet, *text_encoder, *text_encoder_2, *vae;
 } tsr_model_parts;
 
+typedef enum tsr_choice { TSR_CHOICE_AUTO = 0, TSR_CHOICE_ON = 1, TSR_CHOICE_OFF = 2 } tsr_choice;
+
 typedef struct tsr_engine_options {
     size_t struct_size;
     const char *model; /* checkpoint file or diffusers folder; NULL: the one that tsr_engine_find_model finds, or, where
@@ -53,14 +55,15 @@ typedef struct tsr_engine_options {
     const tsr_adapter *adapters; /* merged in this order; read by tsr_engine_open only */
     int adapter_count;
     tsr_model_parts parts;
-    size_t memory_budget; /* bytes that packed weights and activations of a run may take, over all its models; 0: no bound */
+    tsr_choice v_prediction; /* on: the network predicts v; off: eps; auto: what the files tell */
+    tsr_choice zero_snr;     /* whether the noise levels end at (nearly) pure noise; auto: what the files tell */
+    int partial;             /* not 0: what the model lacks is an error only when it is needed */
+    size_t memory_budget; /* bytes that packed weights and activations of a run may take, over all its models; 0: any */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0, {                                               \
-            0, 0, 0, 0                                                                                                 \
-        }                                                                                                              \
-        , 0                                                                                                            \
+        sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0, { 0, 0, 0, 0 }, TSR_CHOICE_AUTO,                \
+            TSR_CHOICE_AUTO, 0, 0                                                                                      \
     }
 
 /* Opens the checkpoint and checks its kind; networks are built when first needed. options may be NULL. Errors: NOT_FOUND,

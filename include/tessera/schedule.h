@@ -20,6 +20,10 @@ typedef struct tsr_sigma_table tsr_sigma_table;
  * SD1, SD2 and SDXL: 0.00085, 0.012, 1000. */
 TSR_API tsr_status tsr_sigma_table_new(tsr_sigma_table **out, double beta_start, double beta_end, int n,
                                        tsr_error *err);
+/* The same table brought to (nearly) zero signal at its end: sqrt(abar) is shifted and scaled so that its last value would be
+ * 0, and the last abar is 4.8973451890853435e-08, as ComfyUI has it for "zsnr". */
+TSR_API tsr_status tsr_sigma_table_new_zero_snr(tsr_sigma_table **out, double beta_start, double beta_end, int n,
+                                                tsr_error *err);
 TSR_API void tsr_sigma_table_free(tsr_sigma_table *table); /* NULL is allowed */
 TSR_API int tsr_sigma_table_count(const tsr_sigma_table *table);
 TSR_API float tsr_sigma_table_min(const tsr_sigma_table *table);

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "engine/engine_memory.h"
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
 #include "weights/model_open.h"
@@ -21,13 +21,22 @@ static int native_pixels(const tsr_engine *engine) {
     return engine->checkpoint.unet_channels >= 256 ? engine->family->native_pixels : 128;
 }
 
+static tsr_status make_table(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
+    int zero_snr = 0;
+    tsr_status status = tsr__family_zero_snr(&zero_snr, engine->weights, engine->config, err);
+    if (status != TSR_OK) return status;
+    if (options->zero_snr != TSR_CHOICE_AUTO) zero_snr = options->zero_snr == TSR_CHOICE_ON;
+    if (zero_snr) return tsr_sigma_table_new_zero_snr(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    return tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+}
+
 static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     tsr__nn_options nn = { .threads = engine->threads };
     int want_bf16 =
         options->precision == TSR_PRECISION_BF16 || (options->precision == TSR_PRECISION_AUTO && tsr__nn_has_bf16());
     nn.precision = want_bf16 ? TSR__BF16 : TSR__F32;
     tsr_status status = tsr__nn_new(&engine->nn, &nn, err);
-    if (status == TSR_OK) status = tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    if (status == TSR_OK) status = make_table(engine, options, err);
     engine->denoiser.struct_size = sizeof engine->denoiser;
     engine->denoiser.user = engine;
     engine->denoiser.denoise = tsr__engine_denoise;
@@ -54,9 +63,48 @@ static tsr_status merge_adapters(tsr_engine *engine, const tsr_engine_options *o
     }
     engine->file = engine->weights;
     engine->weights = NULL;
-    TSR_TRY(tsr__lora_merge(&engine->weights, engine->file, adapters, options->adapter_count, err));
+    TSR_TRY(tsr__lora_merge(&engine->weights, engine->file, adapters, options->adapter_count, options->partial, err));
 done:
     free(adapters);
+    return status;
+}
+
+/* The files of the options' model, and engine->model as it is called in messages. */
+static tsr_status choose_files(tsr__model_files *files, tsr_engine *engine, const tsr_engine_options *options,
+                               tsr_error *err) {
+    const tsr_model_parts *parts = &options->parts;
+    const char *const names[] = { options->model, parts->unet, options->partial ? parts->text_encoder : NULL,
+                                  options->partial ? parts->vae : NULL };
+    tsr_status status = TSR_OK;
+    files->unet = parts->unet;
+    files->text[0] = parts->text_encoder;
+    files->text[1] = parts->text_encoder_2;
+    files->vae = parts->vae;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !engine->model; i++)
+        if (names[i] && *names[i]) {
+            engine->model = tsr__strdup(names[i]);
+            if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+            if (i == 0) files->model = engine->model;
+        }
+    if (engine->model) goto done;
+    TSR_TRY(tsr_engine_find_model(&engine->model, err));
+    files->model = engine->model;
+done:
+    return status;
+}
+
+static tsr_status open_weights(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__model_files files = { .model = NULL };
+    TSR_TRY(choose_files(&files, engine, options, err));
+    TSR_TRY(tsr__model_open(&engine->weights, &files, err));
+    tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
+    TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, options->partial, err));
+    engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
+    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, engine->config, err));
+    if (options->v_prediction != TSR_CHOICE_AUTO)
+        engine->prediction = options->v_prediction == TSR_CHOICE_ON ? TSR_PREDICTION_V : TSR_PREDICTION_EPS;
+done:
     return status;
 }
 
@@ -70,18 +118,7 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     engine->threads = options->threads;
     engine->memory_limit = options->memory_limit;
     engine->budget.limit = options->memory_budget;
-    if (options->model && *options->model) {
-        engine->model = tsr__strdup(options->model);
-        if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    } else {
-        TSR_TRY(tsr_engine_find_model(&engine->model, err));
-    }
-    tsr__model_files files = { .model = engine->model };
-    TSR_TRY(tsr__model_open(&engine->weights, &files, err));
-    tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
-    TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, err));
-    engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
-    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, engine->config, err));
+    TSR_TRY(open_weights(engine, options, err));
     TSR_TRY(merge_adapters(engine, options, err));
     TSR_TRY(open_networks(engine, options, err));
     *out = engine;
@@ -91,12 +128,23 @@ done:
     return status;
 }
 
+static tsr_choice read_choice(const char *text, const char *on) {
+    return strcmp(text, "auto") == 0 ? TSR_CHOICE_AUTO : strcmp(text, on) == 0 ? TSR_CHOICE_ON : TSR_CHOICE_OFF;
+}
+
 tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_error *err) {
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     const char *precision = tsr__scene_text(scene, TSR__OPT_PRECISION);
     options.model = scene->text[TSR__OPT_MODEL];
+    options.parts.unet = scene->text[TSR__OPT_UNET];
+    options.parts.text_encoder = scene->text[TSR__OPT_TEXT_ENCODER];
+    options.parts.text_encoder_2 = scene->text[TSR__OPT_TEXT_ENCODER_2];
+    options.parts.vae = scene->text[TSR__OPT_VAE];
+    options.v_prediction = read_choice(tsr__scene_text(scene, TSR__OPT_PREDICTION), "v");
+    options.zero_snr = read_choice(tsr__scene_text(scene, TSR__OPT_ZSNR), "on");
     options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
-    (void)tsr__parse_size(tsr__scene_text(scene, TSR__OPT_MEMORY), &options.memory_budget); /* checked when it was set */
+    (void)tsr__parse_size(tsr__scene_text(scene, TSR__OPT_MEMORY),
+                          &options.memory_budget); /* checked when it was set */
     if (strcmp(precision, "f32") == 0) options.precision = TSR_PRECISION_F32;
     if (strcmp(precision, "bf16") == 0) options.precision = TSR_PRECISION_BF16;
     return tsr_engine_open(out, &options, err);
@@ -140,10 +188,17 @@ static double now_seconds(void) {
 }
 
 /* --- parts ---------------------------------------------------------------------------------------------------------------- */
+/* Engines of parts alone find out here. */
+static tsr_status need_part(const tsr_engine *engine, tsr__checkpoint_part part, tsr_error *err) {
+    if (engine->checkpoint.parts[part].tensors) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED, "%s: there is no %s in it", engine->model, tsr__checkpoint_part_name(part));
+}
+
 tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__budget_make_room(engine, TSR__PART_TEXT);
+    tsr__budget_make_room(engine, TSR__NETWORK_TEXT);
     if (engine->text) return TSR_OK;
+    TSR_TRY(need_part(engine, TSR_PART_TEXT, err));
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
     if (!engine->text_nn) {
@@ -154,27 +209,29 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
                                 err));
     engine->text_width = tsr__text_width(engine->text);
     engine->pooled_width = tsr__text_pooled_width(engine->text);
-    tsr__budget_built(engine, TSR__PART_TEXT, 0.0);
+    tsr__budget_built(engine, TSR__NETWORK_TEXT, 0.0);
 done:
     return status;
 }
 
 tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
-    tsr__budget_make_room(engine, TSR__PART_UNET);
+    tsr__budget_make_room(engine, TSR__NETWORK_UNET);
     if (engine->unet) return TSR_OK;
+    tsr_status status = need_part(engine, TSR_PART_UNET, err);
+    if (status != TSR_OK) return status;
     double start = now_seconds();
-    tsr_status status =
-        tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
-    if (status == TSR_OK) tsr__budget_built(engine, TSR__PART_UNET, now_seconds() - start);
+    status = tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
+    if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_UNET, now_seconds() - start);
     return status;
 }
 
 tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err) {
-    tsr__budget_make_room(engine, TSR__PART_VAE);
+    tsr__budget_make_room(engine, TSR__NETWORK_VAE);
     if (engine->vae) return TSR_OK;
-    tsr_status status =
-        tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
-    if (status == TSR_OK) tsr__budget_built(engine, TSR__PART_VAE, 0.0);
+    tsr_status status = need_part(engine, TSR_PART_VAE, err);
+    if (status != TSR_OK) return status;
+    status = tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
+    if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
     return status;
 }
 
@@ -194,9 +251,6 @@ tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err) {
 
 size_t tsr__engine_memory(const tsr_engine *engine) {
     size_t rest = tsr__budget_rest(engine);
-    if (engine->memory_limit) return engine->memory_limit < rest ? engine->memory_limit : rest;
-    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    /* The kernel counts file caches as used here; what it would give back is at least as much again on most machines. */
-    size_t half = pages > 0 && size > 0 ? (size_t)pages * (size_t)size / 2 : (size_t)1 << 30;
-    return half < rest ? half : rest;
+    size_t most = engine->memory_limit ? engine->memory_limit : tsr__memory_available() / 2;
+    return most < rest ? most : rest;
 }

@@ -29,6 +29,7 @@ struct tsr__adapter_set {
     int text_seen, unet_seen;   /* they were, since the files were opened */
     int checked;                /* against both networks */
     char *warning;              /* not told yet */
+    int needs_merging;          /* some file is DoRA */
     tsr__nn_terms *unet, *text[ENCODERS];
     struct tsr__adapter_set *next;
 };
@@ -54,6 +55,24 @@ static void free_set(tsr__adapter_set *set) {
 
 const char *tsr__adapters_file(const tsr__adapter_set *set, int index) {
     return set && index >= 0 && index < set->count ? set->items[index].path : NULL;
+}
+
+int tsr__adapters_need_merging(const tsr__adapter_set *set) {
+    return set && set->needs_merging;
+}
+
+tsr_status tsr__adapters_list(tsr_adapter **out, int *n, const tsr__adapter_set *set, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    *out = NULL;
+    TSR_ALLOC_ZERO(err, *out, set->count + 1);
+    for (int i = 0; i < set->count; i++) {
+        (*out)[i].path = set->items[i].path;
+        (*out)[i].strength_model = (float)set->items[i].model;
+        (*out)[i].strength_clip = (float)set->items[i].clip;
+    }
+    *n = set->count;
+done:
+    return status;
 }
 
 void tsr__adapters_free_all(tsr_engine *engine) {
@@ -148,6 +167,7 @@ static tsr_status open_files(tsr__adapter_set *set, const tsr_engine *engine, co
         if (status != TSR_OK) return tsr__fail(err, status, "%s: lora %s", who, inner.message);
         a->values = 0;
         for (size_t k = 0; k < tsr__weights_count(a->file); k++) a->values += tsr__weights_at(a->file, k)->count;
+        set->needs_merging |= tsr__lora_is_dora(a->lora);
     }
     return TSR_OK;
 }
@@ -234,11 +254,11 @@ static tsr_status settle(tsr__adapter_set *set, tsr_error *err) {
         const adapter *a = &set->items[i];
         TSR_TRY(tsr__lora_require_used(a->lora, err));
         if (!tsr__lora_unused(a->lora) || set->warning) continue;
-        set->warning = tsr__format("%s: %zu of its %zu layers have no place beside the model's weights and are left "
-                                   "out (%s)",
-                                   a->path, tsr__lora_unused(a->lora),
-                                   tsr__lora_unused(a->lora) + tsr__lora_used(a->lora),
-                                   tsr__lora_first_unused(a->lora));
+        set->warning =
+            tsr__format("%s: %zu of its %zu layers have no place beside the model's weights and are left "
+                        "out (%s)",
+                        a->path, tsr__lora_unused(a->lora), tsr__lora_unused(a->lora) + tsr__lora_used(a->lora),
+                        tsr__lora_first_unused(a->lora));
         if (!set->warning) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
     set->checked = 1;
@@ -294,14 +314,14 @@ char *tsr__adapters_take_warning(tsr__adapter_set *set) {
     return warning;
 }
 
-void tsr__adapters_unbind(tsr_engine *engine, tsr__part part) {
+void tsr__adapters_unbind(tsr_engine *engine, tsr__network part) {
     for (tsr__adapter_set *set = engine->adapters; set; set = set->next) {
-        if (part == TSR__PART_UNET) {
+        if (part == TSR__NETWORK_UNET) {
             tsr__nn_terms_free(set->unet);
             set->unet = NULL;
             set->unet_bound = 0;
         }
-        for (int i = 0; i < ENCODERS && part == TSR__PART_TEXT; i++) {
+        for (int i = 0; i < ENCODERS && part == TSR__NETWORK_TEXT; i++) {
             tsr__nn_terms_free(set->text[i]);
             set->text[i] = NULL;
             set->text_bound = 0;

@@ -17,6 +17,10 @@ tsr_status tsr__adapters_get(tsr__adapter_set **out, tsr_engine *engine, const c
                              tsr_error *err);
 tsr_status tsr__adapters_get_files(tsr__adapter_set **out, tsr_engine *engine, const tsr_adapter *adapters, int n,
                                    tsr_error *err);
+/* Whether some file cannot be terms at all and must be merged (DoRA). */
+int tsr__adapters_need_merging(const tsr__adapter_set *set);
+/* The set as an engine's options take it: paths are the set's, *out is released with free(). */
+tsr_status tsr__adapters_list(tsr_adapter **out, int *n, const tsr__adapter_set *set, tsr_error *err);
 /* Builds the terms if they are not there. *warning: NULL, or a line about layers that the model does not have; released
  * with free(). */
 tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **warning, tsr_error *err);
@@ -24,7 +28,7 @@ tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **
 tsr_status tsr__adapters_bind_text(tsr__adapter_set *set, tsr_engine *engine, tsr_error *err);
 tsr_status tsr__adapters_bind_unet(tsr__adapter_set *set, tsr_engine *engine, tsr_error *err);
 /* The networks of a part go: so do the terms beside them. The files are read again for the next binding. */
-void tsr__adapters_unbind(tsr_engine *engine, tsr__part part);
+void tsr__adapters_unbind(tsr_engine *engine, tsr__network part);
 /* The line that tsr__adapters_bind would give, once; NULL: none (yet). Released with free(). */
 char *tsr__adapters_take_warning(tsr__adapter_set *set);
 /* About what all terms of an engine take. */

@@ -36,17 +36,18 @@ static int starts_with(const char *text, const char *prefix) {
 /* -1: of no part, or never packed. */
 static int part_of(const tsr__tensor_view *view) {
     if (!tsr__dtype_is_float(view->dtype) || strstr(view->name, "token_embedding")) return -1;
-    if (starts_with(view->name, "model.diffusion_model.")) return TSR__PART_UNET;
-    if (starts_with(view->name, "first_stage_model.")) return TSR__PART_VAE;
-    if (starts_with(view->name, "cond_stage_model.") || starts_with(view->name, "conditioner.")) return TSR__PART_TEXT;
+    if (starts_with(view->name, "model.diffusion_model.")) return TSR__NETWORK_UNET;
+    if (starts_with(view->name, "first_stage_model.")) return TSR__NETWORK_VAE;
+    if (starts_with(view->name, "cond_stage_model.") || starts_with(view->name, "conditioner."))
+        return TSR__NETWORK_TEXT;
     return -1;
 }
 
 static size_t value_bytes(const tsr_engine *engine, int part) {
-    return part != TSR__PART_TEXT && tsr__nn_precision(engine->nn) == TSR__BF16 ? 2 : 4;
+    return part != TSR__NETWORK_TEXT && tsr__nn_precision(engine->nn) == TSR__BF16 ? 2 : 4;
 }
 
-static size_t part_bytes(const tsr_engine *engine, tsr__part part) {
+static size_t part_bytes(const tsr_engine *engine, tsr__network part) {
     size_t count = 0, bytes;
     if (engine->part_use.seen[part]) return engine->part_use.seen[part];
     for (size_t i = 0; i < tsr__weights_count(engine->weights); i++) {
@@ -54,7 +55,7 @@ static size_t part_bytes(const tsr_engine *engine, tsr__part part) {
         if (part_of(view) == (int)part) count += view->count;
     }
     bytes = WITH_PACKING(count * value_bytes(engine, part));
-    return part == TSR__PART_UNET ? bytes + tsr__adapters_bytes(engine) : bytes;
+    return part == TSR__NETWORK_UNET ? bytes + tsr__adapters_bytes(engine) : bytes;
 }
 
 static size_t nn_held(const tsr_engine *engine) {
@@ -77,23 +78,23 @@ size_t tsr__budget_rest(const tsr_engine *engine) {
 }
 
 /* --- making room ---------------------------------------------------------------------------------------------------------------- */
-static int has_part(const tsr_engine *engine, tsr__part part) {
+static int has_part(const tsr_engine *engine, tsr__network part) {
     switch (part) {
-    case TSR__PART_TEXT: return engine->text != NULL;
-    case TSR__PART_VAE: return engine->vae != NULL;
+    case TSR__NETWORK_TEXT: return engine->text != NULL;
+    case TSR__NETWORK_VAE: return engine->vae != NULL;
     default: return engine->unet != NULL;
     }
 }
 
 /* Conditionings keep their values and contexts: neither lies in a part. */
-static void drop_part(tsr_engine *engine, tsr__part part) {
+static void drop_part(tsr_engine *engine, tsr__network part) {
     size_t before = nn_held(engine);
     tsr__adapters_unbind(engine, part);
-    if (part == TSR__PART_TEXT) {
+    if (part == TSR__NETWORK_TEXT) {
         tsr__text_stack_free(engine->text);
         engine->text = NULL;
         tsr__nn_trim(engine->text_nn);
-    } else if (part == TSR__PART_VAE) {
+    } else if (part == TSR__NETWORK_VAE) {
         tsr__vae_free(engine->vae);
         engine->vae = NULL;
     } else {
@@ -106,8 +107,8 @@ static void drop_part(tsr_engine *engine, tsr__part part) {
 }
 
 /* The next part to go, so that `part` of `engine` can come: parts that will not be needed soon before UNets. */
-static tsr_engine *choose_victim(tsr__part *victim, tsr_engine *engine, tsr__part part) {
-    static const tsr__part order[] = { TSR__PART_TEXT, TSR__PART_VAE, TSR__PART_UNET };
+static tsr_engine *choose_victim(tsr__network *victim, tsr_engine *engine, tsr__network part) {
+    static const tsr__network order[] = { TSR__NETWORK_TEXT, TSR__NETWORK_VAE, TSR__NETWORK_UNET };
     const tsr_engine *host = host_of(engine);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         const tsr_engine *oldest = NULL;
@@ -121,11 +122,11 @@ static tsr_engine *choose_victim(tsr__part *victim, tsr_engine *engine, tsr__par
     return NULL;
 }
 
-void tsr__budget_make_room(tsr_engine *engine, tsr__part part) {
+void tsr__budget_make_room(tsr_engine *engine, tsr__network part) {
     tsr_engine *host = host_of(engine), *from;
-    tsr__part victim;
+    tsr__network victim;
     if (!host->budget.limit) return;
-    if (part == TSR__PART_UNET) engine->part_use.used_at = ++host->budget.clock;
+    if (part == TSR__NETWORK_UNET) engine->part_use.used_at = ++host->budget.clock;
     for (const tsr_engine *at = host; at; at = next_engine(host, at)) /* idle activations of who computed last */
         if (at != engine) tsr__nn_trim(at->nn);
     size_t needed = host->budget.calls[part] + (has_part(engine, part) ? 0 : part_bytes(engine, part));
@@ -139,10 +140,10 @@ void tsr__budget_used(tsr_engine *engine) {
     if (now > host->budget.peak) host->budget.peak = now;
 }
 
-void tsr__budget_built(tsr_engine *engine, tsr__part part, double seconds) {
+void tsr__budget_built(tsr_engine *engine, tsr__network part, double seconds) {
     tsr_engine *host = host_of(engine);
     tsr__budget_used(engine);
-    if (part != TSR__PART_UNET) return;
+    if (part != TSR__NETWORK_UNET) return;
     if (engine->part_use.was_packed) {
         host->budget.swaps++;
         host->budget.swap_seconds += seconds;
@@ -165,8 +166,9 @@ static const tsr_guide *guide_at(const tsr__job *job, int k) {
     return guide && guide->denoiser ? guide : NULL;
 }
 
+/* Whether the job paints with that engine's UNet. */
 static int uses(const tsr_engine *host, const tsr__job *job, const tsr_engine *engine) {
-    int found = engine == host;
+    int found = engine == host && !guide_at(job, 0);
     for (int k = 0; k <= job->region_count && !found; k++)
         found = guide_at(job, k) && guide_at(job, k)->denoiser->user == engine;
     return found;
@@ -177,11 +179,11 @@ static size_t context_bytes(const tsr_engine *engine) {
     size_t columns = 0;
     for (size_t i = 0; i < tsr__weights_count(engine->weights); i++) {
         const tsr__tensor_view *view = tsr__weights_at(engine->weights, i);
-        if (part_of(view) != TSR__PART_UNET) continue;
+        if (part_of(view) != TSR__NETWORK_UNET) continue;
         if (strstr(view->name, "attn2.to_k.weight") || strstr(view->name, "attn2.to_v.weight"))
             columns += (size_t)view->shape[0];
     }
-    return columns * TOKENS * value_bytes(engine, TSR__PART_UNET);
+    return columns * TOKENS * value_bytes(engine, TSR__NETWORK_UNET);
 }
 
 /* The control networks of a guide; about: their files may be of another precision. */
@@ -192,7 +194,7 @@ static size_t control_bytes(const tsr_guide *guide) {
     struct stat file;
     for (int i = 0; tsr__controls_file(cond->controls, i); i++)
         if (stat(tsr__controls_file(cond->controls, i), &file) == 0)
-            bytes += (size_t)file.st_size * value_bytes(engine, TSR__PART_UNET) / 2;
+            bytes += (size_t)file.st_size * value_bytes(engine, TSR__NETWORK_UNET) / 2;
     return bytes;
 }
 
@@ -212,7 +214,7 @@ static need count_need(const tsr_engine *host, const tsr__job *job) {
     need n = { 0 };
     for (const tsr_engine *at = host; at; at = next_engine(host, at)) {
         if (!uses(host, job, at)) continue;
-        size_t text = part_bytes(at, TSR__PART_TEXT), unet = part_bytes(at, TSR__PART_UNET);
+        size_t text = part_bytes(at, TSR__NETWORK_TEXT), unet = part_bytes(at, TSR__NETWORK_UNET);
         n.models++;
         n.text = larger(n.text, text);
         n.unet = larger(n.unet, unet);
@@ -222,41 +224,44 @@ static need count_need(const tsr_engine *host, const tsr__job *job) {
     for (int k = 0; k <= job->region_count; k++)
         if (guide_at(job, k))
             n.fixed += 2 * context_bytes(guide_at(job, k)->denoiser->user) + control_bytes(guide_at(job, k));
-    n.vae = part_bytes(host, TSR__PART_VAE);
-    n.all += n.vae + n.fixed + larger(host->budget.calls[TSR__PART_UNET], host->budget.calls[TSR__PART_VAE]);
-    n.all_unets += n.fixed + host->budget.calls[TSR__PART_UNET];
+    n.vae = part_bytes(host, TSR__NETWORK_VAE);
+    n.all += n.vae + n.fixed + larger(host->budget.calls[TSR__NETWORK_UNET], host->budget.calls[TSR__NETWORK_VAE]);
+    n.all_unets += n.fixed + host->budget.calls[TSR__NETWORK_UNET];
     return n;
 }
 
 /* How many UNets are in memory at once, the largest of them first. */
-static int count_fitting(const tsr_engine *host, const tsr__job *job, const need *n) {
-    size_t room = host->budget.limit - n->fixed - host->budget.calls[TSR__PART_UNET];
-    int fitting = (int)(room / n->unet);
-    return fitting < 1 ? 1 : fitting > n->models ? n->models : uses(host, job, host) ? fitting : 1;
+static int count_fitting(const tsr_engine *host, const need *n) {
+    size_t room = host->budget.limit - n->fixed - host->budget.calls[TSR__NETWORK_UNET];
+    size_t fitting = room / n->unet;
+    return fitting < 1 ? 1 : fitting > (size_t)n->models ? n->models : (int)fitting;
 }
 
 tsr_status tsr__budget_check(tsr_engine *engine, const tsr__job *job, tsr_error *err) {
     tsr__budget *budget = &engine->budget;
     size_t cells = (size_t)(job->width / 8) * (size_t)(job->height / 8);
     if (!budget->limit) return TSR_OK;
-    budget->calls[TSR__PART_UNET] = 0;
+    budget->calls[TSR__NETWORK_UNET] = 0;
     for (const tsr_engine *at = engine; at; at = next_engine(engine, at))
         if (uses(engine, job, at))
-            budget->calls[TSR__PART_UNET] =
-                larger(budget->calls[TSR__PART_UNET], cells * (size_t)job->batch * tsr__engine_cell_bytes(at));
+            budget->calls[TSR__NETWORK_UNET] =
+                larger(budget->calls[TSR__NETWORK_UNET], cells * (size_t)job->batch * tsr__engine_cell_bytes(at));
     need n = count_need(engine, job);
     int tile = tsr__scene_int(job->scene, TSR__OPT_VAE_TILE);
     size_t whole = tsr__engine_vae_bytes(job->width, job->height, tile),
            least = tsr__engine_vae_bytes_least(job->width, job->height, tile);
-    budget->calls[TSR__PART_VAE] = n.vae + n.fixed + whole <= budget->limit ? whole : least;
-    size_t text = n.text, unet = n.unet + n.fixed + budget->calls[TSR__PART_UNET], vae = n.vae + n.fixed + least;
+    budget->calls[TSR__NETWORK_VAE] = n.vae + n.fixed + whole <= budget->limit ? whole : least;
+    size_t text = n.text, unet = n.unet + n.fixed + budget->calls[TSR__NETWORK_UNET], vae = n.vae + n.fixed + least;
     size_t needed = larger(text, larger(unet, vae));
     if (needed <= budget->limit) return TSR_OK;
-    const char *what = needed == unet ? "a UNet and one call of it" : needed == vae ? "the VAE and a tile" : "a text encoder";
-    return tsr__fail(err, TSR_TOO_LARGE,
-                     "memory: %.1f MB cannot hold what must be there at once: %s take about %.1f MB at %dx%d, batch %d; "
-                     "give at least that, or a smaller picture",
-                     (double)budget->limit / 1e6, what, (double)needed / 1e6, job->width, job->height, job->batch);
+    const char *what = needed == unet  ? "a UNet and one call of it"
+                       : needed == vae ? "the VAE and a tile"
+                                       : "a text encoder";
+    return tsr__fail(
+        err, TSR_TOO_LARGE,
+        "memory: %.1f MB cannot hold what must be there at once: %s take about %.1f MB at %dx%d, batch %d; "
+        "give at least that, or a smaller picture",
+        (double)budget->limit / 1e6, what, (double)needed / 1e6, job->width, job->height, job->batch);
 }
 
 int tsr__budget_holds_all(tsr_engine *engine, const tsr__job *job) {
@@ -268,21 +273,22 @@ tsr_status tsr__budget_text(char **out, tsr_engine *engine, const tsr__job *job,
     const tsr__budget *budget = &engine->budget;
     need n = count_need(engine, job);
     double limit = (double)budget->limit / 1e6;
-    int fitting = budget->limit ? count_fitting(engine, job, &n) : n.models;
+    int fitting = budget->limit ? count_fitting(engine, &n) : n.models;
     if (!budget->limit) {
         *out = tsr__strdup("");
     } else if (n.all <= budget->limit) {
         *out = tsr__format("memory: %.1f MB hold everything, which takes about %.1f MB\n", limit, (double)n.all / 1e6);
     } else if (n.all_unets <= budget->limit || n.models == 1) {
-        *out = tsr__format("memory: %.1f MB hold every UNet (about %.1f MB with activations); text encoders and VAE are "
-                           "released when they are not needed\n",
-                           limit, (double)n.all_unets / 1e6);
+        *out =
+            tsr__format("memory: %.1f MB hold every UNet (about %.1f MB with activations); text encoders and VAE are "
+                        "released when they are not needed\n",
+                        limit, (double)n.all_unets / 1e6);
     } else {
-        *out = tsr__format("memory: %.1f MB hold %d of %d UNets (all: about %.1f MB with activations); text encoders and "
-                           "VAE are released when they are not needed\nswap: %d packed again from the file in every step, "
-                           "for each network call of a step that has several; about %.1f MB each time\n",
-                           limit, fitting, n.models, (double)n.all_unets / 1e6, n.models - fitting,
-                           (double)n.unet / 1e6);
+        *out =
+            tsr__format("memory: %.1f MB hold %d of %d UNets (all: about %.1f MB with activations); text encoders and "
+                        "VAE are released when they are not needed\nswap: %d packed again from the file in every step, "
+                        "for each network call of a step that has several; about %.1f MB each time\n",
+                        limit, fitting, n.models, (double)n.all_unets / 1e6, n.models - fitting, (double)n.unet / 1e6);
     }
     return *out ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
 }

@@ -10,19 +10,19 @@
 
 struct tsr__job;
 
-typedef enum tsr__part { TSR__PART_TEXT, TSR__PART_VAE, TSR__PART_UNET, TSR__PART_COUNT } tsr__part;
+typedef enum tsr__network { TSR__NETWORK_TEXT, TSR__NETWORK_VAE, TSR__NETWORK_UNET, TSR__NETWORK_COUNT } tsr__network;
 
 /* An engine's own share of it. */
-typedef struct tsr__part_use {
-    size_t seen[TSR__PART_COUNT]; /* bytes that a part took when it was last here; 0: it never was */
-    long used_at;                 /* the UNet, by the budget's clock */
-    int was_packed;               /* the UNet, in this run */
-} tsr__part_use;
+typedef struct tsr__network_use {
+    size_t seen[TSR__NETWORK_COUNT]; /* bytes that a part took when it was last here; 0: it never was */
+    long used_at;                    /* the UNet, by the budget's clock */
+    int was_packed;                  /* the UNet, in this run */
+} tsr__network_use;
 
 typedef struct tsr__budget {
-    size_t limit;                  /* 0: none */
-    size_t calls[TSR__PART_COUNT]; /* activations that a call of a part may need */
-    size_t peak;                   /* the most that was held when a part had been built or a call ended */
+    size_t limit;                     /* 0: none */
+    size_t calls[TSR__NETWORK_COUNT]; /* activations that a call of a part may need */
+    size_t peak;                      /* the most that was held when a part had been built or a call ended */
     long clock;
     int swaps; /* UNets packed again in this run */
     double swap_seconds;
@@ -39,9 +39,9 @@ tsr_status tsr__budget_text(char **out, tsr_engine *engine, const struct tsr__jo
 int tsr__budget_holds_all(tsr_engine *engine, const struct tsr__job *job);
 
 /* Before a part is built, or used where it is there. */
-void tsr__budget_make_room(tsr_engine *engine, tsr__part part);
+void tsr__budget_make_room(tsr_engine *engine, tsr__network part);
 /* After it was built: how long that took. */
-void tsr__budget_built(tsr_engine *engine, tsr__part part, double seconds);
+void tsr__budget_built(tsr_engine *engine, tsr__network part, double seconds);
 /* After a part was used. */
 void tsr__budget_used(tsr_engine *engine);
 /* What is left for activations, or SIZE_MAX without a budget. */

@@ -15,17 +15,35 @@ static const tsr__family FAMILIES[] = {
     { TSR_CHECKPOINT_SDXL, "SDXL", TSR__TEXT_SDXL, 0.13025f, 1024 },
 };
 
+/* The family of a part, by the names of its text encoders; a VAE's does not matter. */
+static tsr__checkpoint_kind kind_of_part(const tsr__weights *weights, tsr__checkpoint_kind kind) {
+    if (kind != TSR_CHECKPOINT_TEXT_ENCODER && kind != TSR_CHECKPOINT_VAE) return kind;
+    if (tsr__weights_find(weights, "conditioner.embedders.1.model.token_embedding.weight")) return TSR_CHECKPOINT_SDXL;
+    if (tsr__weights_find(weights, "cond_stage_model.model.token_embedding.weight")) return TSR_CHECKPOINT_SD2;
+    return TSR_CHECKPOINT_SD1;
+}
+
+/* A VAE of another family may have been given beside the UNet. */
+static tsr_status check_latents(const tsr__weights *weights, const tsr__checkpoint_info *info, tsr_error *err) {
+    const tsr__tensor_view *last = tsr__weights_find(weights, "model.diffusion_model.out.2.weight");
+    if (!last || last->rank != 4 || !info->vae_channels || last->shape[0] == info->vae_channels) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED, "%s: its UNet paints latents of %lld channels, its VAE has %lld",
+                     tsr__weights_path(weights), (long long)last->shape[0], (long long)info->vae_channels);
+}
+
 tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights, const tsr__checkpoint_info *info,
-                            tsr_error *err) {
+                            int partial, tsr_error *err) {
     const char *path = tsr__weights_path(weights), *what = tsr__checkpoint_kind_name(info->kind);
+    const tsr__checkpoint_kind kind = partial ? kind_of_part(weights, info->kind) : info->kind;
     *out = NULL;
     for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++) {
-        if (FAMILIES[i].kind != info->kind) continue;
-        if (info->missing[0])
-            return tsr__fail(err, TSR_UNSUPPORTED, "%s: %s without all its parts (%s); use a full checkpoint", path,
-                             what, info->missing);
+        if (FAMILIES[i].kind != kind) continue;
+        if (info->missing[0] && !partial)
+            return tsr__fail(err, TSR_UNSUPPORTED,
+                             "%s: %s without all its parts (%s); give them too, or a full checkpoint", path, what,
+                             info->missing);
         *out = &FAMILIES[i];
-        return TSR_OK;
+        return partial ? TSR_OK : check_latents(weights, info, err);
     }
     return tsr__fail(err, TSR_UNSUPPORTED, "%s: this is %s; a full SD1, SD2 or SDXL checkpoint is needed%s%s%s", path,
                      what, info->missing[0] ? " (" : "", info->missing, info->missing[0] ? ")" : "");
@@ -51,7 +69,7 @@ done:
     return status;
 }
 
-/* "eps" or "v" of tessera.config; NULL when it says nothing. */
+/* "eps" or "v" of tessera.config; -1 when it says nothing. */
 static tsr_status config_prediction(int *out, const char *config, tsr_error *err) {
     tsr_status status = TSR_OK;
     json_t *root = config ? json_loads(config, 0, NULL) : NULL;
@@ -62,6 +80,18 @@ static tsr_status config_prediction(int *out, const char *config, tsr_error *err
     if (text && strcmp(text, "v") == 0) *out = TSR_PREDICTION_V;
     else if (text && strcmp(text, "eps") == 0) *out = TSR_PREDICTION_EPS;
     else TSR_FAIL(err, TSR_BAD_FORMAT, "tessera.config: prediction must be \"eps\" or \"v\"");
+done:
+    json_decref(root);
+    return status;
+}
+
+tsr_status tsr__family_zero_snr(int *out, const tsr__weights *weights, const char *config, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    json_t *root = config ? json_loads(config, 0, NULL) : NULL;
+    const json_t *value = json_object_get(root, "zsnr");
+    *out = tsr__weights_find(weights, "v_pred") && tsr__weights_find(weights, "ztsnr");
+    if (value && !json_is_boolean(value)) TSR_FAIL(err, TSR_BAD_FORMAT, "tessera.config: zsnr must be true or false");
+    if (value) *out = json_is_true(value);
 done:
     json_decref(root);
     return status;

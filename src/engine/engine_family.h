@@ -15,14 +15,17 @@ typedef struct tsr__family {
 } tsr__family;
 
 /* OK for a full checkpoint of a family in the table; else UNSUPPORTED with one line that says what the file is and what it
- * lacks. */
+ * lacks. partial: one part is enough. */
 tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights, const tsr__checkpoint_info *info,
-                            tsr_error *err);
+                            int partial, tsr_error *err);
 
 /* What the network predicts: tessera.config's "prediction" ("eps" or "v") if there, else what the file's names and numbers
  * tell, as ComfyUI reads them. */
 tsr_status tsr__family_prediction(tsr_prediction *out, const tsr__family *family, const tsr__weights *weights,
                                   const char *config, tsr_error *err);
+
+/* Whether its noise levels end at pure noise: tessera.config's "zsnr", else the mark `ztsnr` beside `v_pred`. */
+tsr_status tsr__family_zero_snr(int *out, const tsr__weights *weights, const char *config, tsr_error *err);
 
 /* SDXL's second conditioning vector: pooled text, then 256 values for each of height, width, crop top, crop left, target
  * height, target width. Source: ComfyUI 0.8.0, SDXL.encode_adm. */

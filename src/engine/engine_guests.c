@@ -1,4 +1,4 @@
-/* engine/engine_guests.c - models that regions bring: opened once, kept with the engine that paints the picture.
+/* engine/engine_guests.c - models that regions bring, and copies with adapters merged in: opened once, kept with the engine that paints the picture.
  *
  * Regions of two models share a canvas when both mean the same by a latent. The plan says how large they are;
  * engine_budget.c decides what stays packed. */
@@ -28,34 +28,64 @@ static tsr_status check_latents(const tsr_engine *engine, const tsr_engine *gues
         scale);
 }
 
-tsr_status tsr__engine_for_model(tsr_engine **out, tsr_engine *engine, const char *path, const char *who,
-                                 tsr_error *err) {
+/* Opens one more model with the picture's precision; kept with the picture's engine. Takes over nothing. */
+static tsr_status open_guest(tsr_engine **out, tsr_engine *host, tsr_engine_options *options, const char *who,
+                             tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_engine *guest = NULL;
-    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     tsr_error reason = TSR_ERROR_INIT;
+    options->precision = tsr__nn_precision(host->nn) == TSR__BF16 ? TSR_PRECISION_BF16 : TSR_PRECISION_F32;
+    options->threads = host->threads;
+    options->memory_limit = host->memory_limit;
+    status = tsr_engine_open(&guest, options, &reason);
+    if (status != TSR_OK) TSR_FAIL(err, status, "%s: %s", who, reason.message);
+    TSR_TRY(check_latents(host, guest, who, err));
+    guest->host = host;
+    guest->next_guest = host->guests;
+    host->guests = guest;
+    *out = guest;
+    guest = NULL;
+done:
+    tsr_engine_close(guest);
+    return status;
+}
+
+tsr_status tsr__engine_for_model(tsr_engine **out, tsr_engine *engine, const char *path, const char *who,
+                                 tsr_error *err) {
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     *out = NULL;
     if (!engine->file && same_file(engine->model, path)) {
         *out = engine;
         return TSR_OK;
     }
     for (tsr_engine *at = engine->guests; at; at = at->next_guest)
-        if (same_file(at->model, path)) *out = at;
+        if (!at->merged && same_file(at->model, path)) *out = at;
     if (*out) return TSR_OK;
     options.model = path;
-    options.precision = tsr__nn_precision(engine->nn) == TSR__BF16 ? TSR_PRECISION_BF16 : TSR_PRECISION_F32;
-    options.threads = engine->threads;
-    options.memory_limit = engine->memory_limit;
-    status = tsr_engine_open(&guest, &options, &reason);
-    if (status != TSR_OK) TSR_FAIL(err, status, "%s: %s", who, reason.message);
-    TSR_TRY(check_latents(engine, guest, who, err));
-    guest->host = engine;
-    guest->next_guest = engine->guests;
-    engine->guests = guest;
-    *out = guest;
-    guest = NULL;
+    return open_guest(out, engine, &options, who, err);
+}
+
+tsr_status tsr__engine_for_merged(tsr_engine **out, tsr_engine *engine, const tsr__adapter_set *set, const char *who,
+                                  tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_engine *host = engine->host ? engine->host : engine;
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    tsr_adapter *adapters = NULL;
+    *out = NULL;
+    for (tsr_engine *at = host->guests; at; at = at->next_guest)
+        if (at->merged == set) *out = at;
+    if (*out) return TSR_OK;
+    if (engine->file)
+        TSR_FAIL(err, TSR_UNSUPPORTED,
+                 "%s: lora %s is DoRA, which changes the model's own weights; this model has other adapters merged in",
+                 who, tsr__adapters_file(set, 0));
+    TSR_TRY(tsr__adapters_list(&adapters, &options.adapter_count, set, err));
+    options.model = engine->model;
+    options.adapters = adapters;
+    TSR_TRY(open_guest(out, host, &options, who, err));
+    (*out)->merged = set;
 done:
-    tsr_engine_close(guest);
+    free(adapters);
     return status;
 }
 
@@ -93,8 +123,9 @@ tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *e
         int first = 0;
         while (engine_at(job, first) != engine) first++;
         if (first < k || !text) continue;
-        char *more = tsr__format("%smodel %d: %s (%s, %s), weights %.1f MiB\n", text, ++number, info.model, info.kind,
-                                 info.precision, (double)tsr__engine_weight_bytes(engine) / (1 << 20));
+        char *more = tsr__format("%smodel %d: %s (%s, %s%s), weights %.1f MiB\n", text, ++number, info.model, info.kind,
+                                 info.precision, engine->merged ? ", adapters merged in" : "",
+                                 (double)tsr__engine_weight_bytes(engine) / (1 << 20));
         free(text);
         text = more;
     }

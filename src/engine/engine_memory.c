@@ -1,7 +1,9 @@
 /* engine/engine_memory.c - see engine_memory.h. */
 #include "engine/engine_memory.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/engine_priv.h"
 
@@ -26,4 +28,16 @@ size_t tsr__engine_bytes(const tsr_engine *engine) {
         else bytes += engine->text ? view->count * 4 : 0;
     }
     return bytes;
+}
+
+size_t tsr__memory_available(void) {
+    char line[128];
+    unsigned long kilobytes = 0;
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lu", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    if (kilobytes) return (size_t)kilobytes * 1024;
+    long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : (size_t)2 << 30;
 }

@@ -7,4 +7,8 @@
 /* About: the weights of the networks that have been built, and merged ones. Activations are not counted. */
 size_t tsr__engine_bytes(const tsr_engine *engine);
 
+/* Bytes that this process could still take. A checkpoint that was just read fills the caches of files; the kernel gives these
+ * back, so they count. */
+size_t tsr__memory_available(void);
+
 #endif /* TSR_ENGINE_MEMORY_H */

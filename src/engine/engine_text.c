@@ -84,7 +84,8 @@ done:
 static tsr_status mix_pooled(tsr__conditioning *made, const tsr_engine *engine, const void *const *conds,
                              const float *const *weights, int n, size_t pixels, tsr_error *err) {
     tsr_status status = TSR_OK;
-    size_t width = (size_t)engine->pooled_width;
+    const int label = tsr__unet_label_width(engine->unet);
+    const size_t width = label ? (size_t)(label - TSR__SIZE_VALUES * TSR__SIZE_WIDTH) : 0;
     if (!width) return TSR_OK;
     TSR_ALLOC_ZERO(err, made->pooled, width);
     for (int k = 0; k < n; k++) {
@@ -117,6 +118,7 @@ tsr_status tsr__conditioning_couple(void *user, const void **out, const void *co
         contexts[k] = part->context;
         if (k == 0) made->tokens = part->tokens;
     }
+    TSR_TRY(tsr__engine_need_unet(engine, err));
     TSR_TRY(mix_pooled(made, engine, conds, weights, n, (size_t)height * (size_t)width, err));
     TSR_TRY(tsr__controls_couple(made, conds, weights, n, height, width, err));
     TSR_TRY(tsr__unet_context_couple(&made->context, engine->unet, contexts, weights, n, height, width, err));

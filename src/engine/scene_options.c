@@ -120,8 +120,8 @@ int tsr__parse_size(const char *text, size_t *out) {
     static const struct {
         const char *unit;
         double bytes;
-    } units[] = { { "B", 1 },    { "kB", 1e3 },       { "KB", 1e3 },         { "MB", 1e6 },
-                  { "GB", 1e9 }, { "KiB", 0x1p10 },   { "MiB", 0x1p20 },     { "GiB", 0x1p30 } };
+    } units[] = { { "B", 1 },    { "kB", 1e3 },     { "KB", 1e3 },     { "MB", 1e6 },
+                  { "GB", 1e9 }, { "KiB", 0x1p10 }, { "MiB", 0x1p20 }, { "GiB", 0x1p30 } };
     char number[32];
     double value;
     size_t n = strspn(text, "0123456789.");
@@ -219,8 +219,8 @@ static tsr_status normalise_color(char **out, const tsr_option_info *option, con
 static tsr_status normalise_size(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
     size_t bytes;
     if (tsr__parse_size(text, &bytes)) return keep(out, text, err);
-    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: '%.64s' is not a size such as 6GB, 512MB or 1.5GiB, nor 0", option->key,
-                     text);
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: '%.64s' is not a size such as 6GB, 512MB or 1.5GiB, nor 0",
+                     option->key, text);
 }
 
 static tsr_status normalise_box(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {

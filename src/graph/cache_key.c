@@ -97,7 +97,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Names of the inputs that count, sorted: JSON has no order. */
+/* Names of the inputs that count, sorted: JSON has no order, but that a MANY input's links are taken in it. */
 static tsr_status input_names(const char ***out, int *count, const tsr__workflow_node *node, tsr_error *err) {
     tsr_status status = TSR_OK;
     const char *name;
@@ -107,6 +107,8 @@ static tsr_status input_names(const char ***out, int *count, const tsr__workflow
     json_object_foreach(node->inputs, name, value) {
         if (tsr__node_input_find(node->row, name) >= 0) (*out)[(*count)++] = name;
     }
+    for (const tsr__input *input = node->row->inputs; input->name; input++)
+        if (input->flags & TSR__IN_MANY) goto done;
     qsort(*out, (size_t)*count, sizeof **out, by_name);
 done:
     return status;

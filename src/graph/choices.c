@@ -88,13 +88,22 @@ static int is_folder(const char *path) {
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
+/* What ComfyUI called a folder before; both are in use. */
+static const char *older_name(const char *folder) {
+    if (strcmp(folder, "diffusion_models") == 0) return "unet";
+    return strcmp(folder, "text_encoders") == 0 ? "clip" : NULL;
+}
+
 /* The folder of that name: of the models, or the input folder. A models folder without the subfolder holds its files
  * itself (that is how a single downloaded file lies). */
 static char *folder_path(const tsr_graph *graph, const char *folder) {
     if (strcmp(folder, "input") == 0) return tsr__strdup(graph->input);
-    char *path = tsr__format("%s/%s", graph->models, folder);
-    if (path && is_folder(path)) return path;
-    free(path);
+    const char *const names[] = { folder, older_name(folder) };
+    for (int i = 0; i < 2 && names[i]; i++) {
+        char *path = tsr__format("%s/%s", graph->models, names[i]);
+        if (path && is_folder(path)) return path;
+        free(path);
+    }
     return tsr__strdup(graph->models);
 }
 
@@ -113,12 +122,25 @@ done:
 }
 
 static const char *const weight_files[] = { ".safetensors", NULL };
+static const char *const part_files[] = { ".safetensors", ".gguf", ".ckpt", ".pth", ".pt", ".bin", NULL };
 static const char *const upscaler_files[] = { ".safetensors", ".pth", ".pt", NULL };
 static const char *const picture_files[] = { ".png", ".jpg", ".jpeg", ".webp", NULL };
 static const char *const latent_files[] = { ".latent", NULL };
 
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
-    return names_in(out, graph, "checkpoints", weight_files, err);
+    return names_in(out, graph, "checkpoints", part_files, err);
+}
+
+tsr_status tsr__choices_unets(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
+    return names_in(out, graph, "diffusion_models", part_files, err);
+}
+
+tsr_status tsr__choices_text_encoders(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
+    return names_in(out, graph, "text_encoders", part_files, err);
+}
+
+tsr_status tsr__choices_vaes(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
+    return names_in(out, graph, "vae", part_files, err);
 }
 
 tsr_status tsr__choices_loras(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
@@ -143,6 +165,9 @@ const char *tsr__choices_folder(tsr__choices_fn choices) {
         const char *folder;
     } rows[] = {
         { tsr__choices_checkpoints, "checkpoints" },
+        { tsr__choices_unets, "diffusion_models" },
+        { tsr__choices_text_encoders, "text_encoders" },
+        { tsr__choices_vaes, "vae" },
         { tsr__choices_loras, "loras" },
         { tsr__choices_upscale_models, "upscale_models" },
         { tsr__choices_pictures, "input" },

@@ -85,7 +85,7 @@ done:
 typedef struct inputs {
     tsr__value *values[TSR__MAX_INPUTS];
     tsr__named_value *many;
-    int n_many;
+    int n_many, many_before;
 } inputs;
 
 static void clear_inputs(inputs *in) {
@@ -105,6 +105,7 @@ static tsr_status gather(inputs *in, const tsr__run_plan *p, const tsr__workflow
         const tsr__input *input = &node->row->inputs[i];
         if (strcmp(input->name, name) == 0) {
             TSR_TRY(get_value(&in->values[i], p, input, value, err));
+            if (input->flags & TSR__IN_MANY) in->many_before = in->n_many;
         } else {
             tsr__named_value *extra = &in->many[in->n_many++];
             extra->name = name;
@@ -134,6 +135,7 @@ static tsr_status run_node(tsr__running *run, tsr__run_plan *p, tsr__plan_entry 
     call.in.values = in.values;
     call.many = in.many;
     call.n_many = in.n_many;
+    call.many_before = in.many_before;
     TSR_TRY(node->row->run(&call, err));
 done:
     for (int i = 0; i < TSR__MAX_OUTPUTS; i++) {

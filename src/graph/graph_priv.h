@@ -87,10 +87,15 @@ typedef struct tsr__pair {
     struct tsr__pair *next;
 } tsr__pair;
 
+/* What a slot's files are: all of a model, or one part, from files of its own. */
+typedef enum tsr__slot_role { TSR__SLOT_WHOLE, TSR__SLOT_UNET, TSR__SLOT_TEXT, TSR__SLOT_VAE } tsr__slot_role;
+
 /* A checkpoint with adapters merged in: what MODEL, CLIP and VAE values refer to. Opened when first needed. */
 typedef struct tsr__slot {
     char *key;
+    tsr__slot_role role;
     char *checkpoint; /* path */
+    char *second;     /* SDXL's other text encoder, or NULL */
     tsr__adapter *adapters;
     int n_adapters;
     struct tsr__slot *base; /* with adapters: the slot without, whose engine serves both; NULL: engine is its own */
@@ -126,6 +131,9 @@ struct tsr_graph {
 /* The open engine that serves a slot, or NULL. */
 tsr_engine *tsr__slot_now(const tsr__slot *slot);
 tsr_status tsr__slot_get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, tsr_error *err);
+/* A part of a model; second: NULL, or the file of another text encoder. */
+tsr_status tsr__slot_get_part(tsr__slot **out, tsr_graph *graph, tsr__slot_role role, const char *path,
+                              const char *second, tsr_error *err);
 /* The slot's model with one more adapter. */
 tsr_status tsr__slot_adapt(tsr__slot **out, tsr_graph *graph, const tsr__slot *slot, const char *path, double model,
                            double clip, tsr_error *err);

@@ -35,6 +35,7 @@ static void free_slot(tsr__slot *slot) {
     free(slot->adapters);
     if (slot->base) slot->base->refs--;
     free(slot->checkpoint);
+    free(slot->second);
     free(slot->key);
     free(slot);
 }
@@ -131,8 +132,17 @@ static char *name_file(const char *path) {
     return identity ? identity : tsr__strdup(path);
 }
 
-static char *key_of(const char *checkpoint, const tsr__adapter *adapters, int n) {
-    char *key = name_file(checkpoint);
+/* What a slot is opened from. */
+typedef struct source {
+    tsr__slot_role role;
+    const char *checkpoint, *second;
+} source;
+
+static char *key_of(source from, const tsr__adapter *adapters, int n) {
+    char *first = name_file(from.checkpoint), *second = from.second ? name_file(from.second) : tsr__strdup("");
+    char *key = first && second ? tsr__format("%d|%s|%s", (int)from.role, first, second) : NULL;
+    free(first);
+    free(second);
     for (int i = 0; key && i < n; i++) {
         char *file = name_file(adapters[i].path);
         char *more = file ? tsr__format("%s|%s|%.9g|%.9g", key, file, adapters[i].model, adapters[i].clip) : NULL;
@@ -143,11 +153,11 @@ static char *key_of(const char *checkpoint, const tsr__adapter *adapters, int n)
     return key;
 }
 
-static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, const tsr__adapter *adapters, int n,
+static tsr_status get(tsr__slot **out, tsr_graph *graph, source from, const tsr__adapter *adapters, int n,
                       tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__slot *slot = NULL;
-    char *key = key_of(checkpoint, adapters, n);
+    char *key = key_of(from, adapters, n);
     *out = NULL;
     if (!key) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     for (tsr__slot *at = graph->slots; at && !*out; at = at->next)
@@ -157,7 +167,9 @@ static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint,
         goto done;
     }
     TSR_ALLOC_ZERO(err, slot, 1);
-    slot->checkpoint = tsr__strdup(checkpoint);
+    slot->role = from.role;
+    slot->checkpoint = tsr__strdup(from.checkpoint);
+    slot->second = tsr__strdup(from.second);
     TSR_ALLOC_ZERO(err, slot->adapters, n + 1);
     for (int i = 0; i < n; i++) {
         slot->adapters[i] = adapters[i];
@@ -165,9 +177,9 @@ static tsr_status get(tsr__slot **out, tsr_graph *graph, const char *checkpoint,
         slot->n_adapters = i + 1;
         if (!slot->adapters[i].path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
-    if (!slot->checkpoint) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    if (n) { /* the model itself is opened once for all its adapters */
-        TSR_TRY(get(&slot->base, graph, checkpoint, NULL, 0, err));
+    if (!slot->checkpoint || (from.second && !slot->second)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (n && from.role == TSR__SLOT_WHOLE) { /* the model itself is opened once for all its adapters */
+        TSR_TRY(get(&slot->base, graph, from, NULL, 0, err));
         slot->base->refs++;
     }
     slot->key = key;
@@ -183,7 +195,14 @@ done:
 }
 
 tsr_status tsr__slot_get(tsr__slot **out, tsr_graph *graph, const char *checkpoint, tsr_error *err) {
-    return get(out, graph, checkpoint, NULL, 0, err);
+    const source from = { TSR__SLOT_WHOLE, checkpoint, NULL };
+    return get(out, graph, from, NULL, 0, err);
+}
+
+tsr_status tsr__slot_get_part(tsr__slot **out, tsr_graph *graph, tsr__slot_role role, const char *path,
+                              const char *second, tsr_error *err) {
+    const source from = { role, path, second };
+    return get(out, graph, from, NULL, 0, err);
 }
 
 tsr_status tsr__slot_adapt(tsr__slot **out, tsr_graph *graph, const tsr__slot *slot, const char *path, double model,
@@ -196,7 +215,8 @@ tsr_status tsr__slot_adapt(tsr__slot **out, tsr_graph *graph, const tsr__slot *s
     memcpy(adapters, slot->adapters, (size_t)n * sizeof *adapters);
     tsr__adapter added = { (char *)(uintptr_t)path, model, clip };
     adapters[n] = added;
-    TSR_TRY(get(out, graph, slot->checkpoint, adapters, n + 1, err));
+    const source from = { slot->role, slot->checkpoint, slot->second };
+    TSR_TRY(get(out, graph, from, adapters, n + 1, err));
 done:
     free(adapters);
     return status;
@@ -220,7 +240,14 @@ static tsr_status open_engine(tsr__slot *slot, const tsr_graph *graph, tsr_error
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     tsr_adapter *adapters = NULL;
     TSR_TRY(list_adapters(&adapters, slot, err));
-    options.model = slot->checkpoint;
+    switch (slot->role) {
+    case TSR__SLOT_WHOLE: options.model = slot->checkpoint; break;
+    case TSR__SLOT_UNET: options.parts.unet = slot->checkpoint; break;
+    case TSR__SLOT_TEXT: options.parts.text_encoder = slot->checkpoint; break;
+    case TSR__SLOT_VAE: options.parts.vae = slot->checkpoint; break;
+    }
+    options.parts.text_encoder_2 = slot->second;
+    options.partial = slot->role != TSR__SLOT_WHOLE;
     options.precision = graph->precision;
     options.threads = graph->threads;
     options.adapters = adapters;
@@ -231,14 +258,15 @@ done:
     return status;
 }
 
-/* Terms beside the base's weights. Adapters with layers that terms cannot hold (changed norms) are merged instead. */
+/* Terms beside the base's weights. Adapters with layers that terms cannot hold (changed norms, DoRA) are merged instead. */
 static tsr_status make_set(tsr__slot *slot, tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_adapter *adapters = NULL;
     char *left_out = NULL;
     TSR_TRY(list_adapters(&adapters, slot, err));
     TSR_TRY(tsr__adapters_get_files(&slot->set, engine, adapters, slot->n_adapters, err));
-    TSR_TRY(tsr__adapters_bind(slot->set, engine, &left_out, err));
+    if (tsr__adapters_need_merging(slot->set)) slot->merged = 1;
+    else TSR_TRY(tsr__adapters_bind(slot->set, engine, &left_out, err));
     if (left_out) slot->merged = 1;
 done:
     if (status != TSR_OK || slot->merged) slot->set = NULL;
@@ -281,7 +309,8 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     }
     size_t count = (size_t)text->tokens * (size_t)text->width;
     TSR_TRY(tsr__engine_need_unet(engine, err));
-    TSR_TRY(tsr__engine_need_text(engine, err)); /* knows whether the family pools */
+    const int label = tsr__unet_label_width(engine->unet);
+    const int pooled_width = label ? label - TSR__SIZE_VALUES * TSR__SIZE_WIDTH : 0;
     if (text->width != tsr__unet_context_width(engine->unet))
         TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d values a token, the model %s takes %d", text->width,
                  slot->checkpoint, tsr__unet_context_width(engine->unet));
@@ -290,9 +319,9 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     cond->tokens = text->tokens;
     TSR_ALLOC(err, cond->values, count);
     memcpy(cond->values, text->values, count * sizeof *cond->values);
-    if (text->pooled_width != tsr__text_pooled_width(engine->text))
+    if (text->pooled_width != pooled_width)
         TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d pooled values, the model %s takes %d",
-                 text->pooled_width, slot->checkpoint, tsr__text_pooled_width(engine->text));
+                 text->pooled_width, slot->checkpoint, pooled_width);
     if (text->pooled) {
         TSR_ALLOC(err, cond->pooled, text->pooled_width);
         memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);

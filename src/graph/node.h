@@ -136,8 +136,9 @@ typedef struct tsr__call {
     tsr_graph *graph;
     const char *id;
     tsr__args in;
-    const tsr__named_value *many; /* links of a MANY input beyond the first, in name order */
+    const tsr__named_value *many; /* links of a MANY input beyond the first, in the workflow's order */
     int n_many;
+    int many_before; /* how many of them the workflow names before the first */
     tsr__value *results[TSR__MAX_OUTPUTS];
     const tsr_run_hooks *hooks; /* progress and cancelling, for samplers */
     struct tsr__running *run;   /* for output nodes; see graph_priv.h */
@@ -158,6 +159,9 @@ extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__n
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_unets(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_text_encoders(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_vaes(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_loras(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_upscale_models(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_pictures(tsr__names *out, const tsr_graph *graph, tsr_error *err);

@@ -191,8 +191,9 @@ static tsr_status run_combine(tsr__call *call, tsr_error *err) {
     for (int i = 0; i < call->n_many; i++) total += call->many[i].value->n_parts;
     if (total > 4096) TSR_FAIL(err, TSR_TOO_LARGE, "%d regions are combined; 4096 are the most", total);
     TSR_ALLOC_ZERO(err, all, total + 1);
-    for (int i = -1; i < call->n_many; i++) {
-        const tsr__value *list = i < 0 ? first : call->many[i].value;
+    for (int i = 0; i <= call->n_many; i++) { /* as the workflow names them, whatever their numbers */
+        int at = i < call->many_before ? i : i - 1;
+        const tsr__value *list = i == call->many_before ? first : call->many[at].value;
         for (int k = 0; k < list->n_parts; k++) all[n++] = list->parts[k];
     }
     TSR_TRY(tsr__value_parts(&call->results[0], TSR__V_REGIONAL_PROMPTS, NULL, all, n, err));

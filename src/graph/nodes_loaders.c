@@ -34,6 +34,73 @@ done:
     return status;
 }
 
+/* --- parts in files of their own ---------------------------------------------------------------------------------------------- */
+static const char *const weight_types[] = { "default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2", NULL };
+static const char *const encoder_types[] = { "stable_diffusion", "sdxl", NULL };
+static const char *const two_encoder_types[] = { "sdxl", NULL };
+static const char *const devices[] = { "default", "cpu", NULL };
+
+static const tsr__input unet_inputs[] = {
+    TSR__COMBO_FROM("unet_name", tsr__choices_unets, NULL, "A file of the models folder's diffusion_models (or unet)."),
+    TSR__COMBO_OPT("weight_dtype", weight_types, "default", "Not looked at: numbers are taken as the file has them."),
+    TSR__END,
+};
+
+static const tsr__input clip_inputs[] = {
+    TSR__COMBO_FROM("clip_name", tsr__choices_text_encoders, NULL,
+                    "A file of the models folder's text_encoders (or clip): CLIP-L for SD1, OpenCLIP-H for SD2."),
+    TSR__COMBO_OPT("type", encoder_types, "stable_diffusion", "The kind of model; the file tells SD1 from SD2."),
+    TSR__COMBO_OPT("device", devices, "default", "Not looked at."),
+    TSR__END,
+};
+
+static const tsr__input two_clip_inputs[] = {
+    TSR__COMBO_FROM("clip_name1", tsr__choices_text_encoders, NULL, "CLIP-L or OpenCLIP-G, in either order."),
+    TSR__COMBO_FROM("clip_name2", tsr__choices_text_encoders, NULL, "The other one."),
+    TSR__COMBO_OPT("type", two_encoder_types, "sdxl", "The kind of model."),
+    TSR__COMBO_OPT("device", devices, "default", "Not looked at."),
+    TSR__END,
+};
+
+static const tsr__input vae_inputs[] = {
+    TSR__COMBO_FROM("vae_name", tsr__choices_vaes, NULL, "A file of the models folder's vae."),
+    TSR__END,
+};
+
+/* Opens a part; second: NULL, or the input that names another text encoder. */
+static tsr_status run_part(tsr__call *call, tsr__slot_role role, tsr__type type, const char *folder, const char *input,
+                           const char *second, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__slot *slot = NULL;
+    tsr_engine *engine = NULL;
+    char *path = NULL, *other = NULL;
+    TSR_TRY(tsr__find_file(&path, call->graph, folder, tsr__arg_text(call->in, input), err));
+    if (second) TSR_TRY(tsr__find_file(&other, call->graph, folder, tsr__arg_text(call->in, second), err));
+    TSR_TRY(tsr__slot_get_part(&slot, call->graph, role, path, other, err));
+    TSR_TRY(tsr__slot_engine(&engine, call->graph, slot, err));
+    TSR_TRY(slot_value(&call->results[0], type, slot, 0, err));
+done:
+    free(path);
+    free(other);
+    return status;
+}
+
+static tsr_status run_unet(tsr__call *call, tsr_error *err) {
+    return run_part(call, TSR__SLOT_UNET, TSR__V_MODEL, "diffusion_models", "unet_name", NULL, err);
+}
+
+static tsr_status run_clip(tsr__call *call, tsr_error *err) {
+    return run_part(call, TSR__SLOT_TEXT, TSR__V_CLIP, "text_encoders", "clip_name", NULL, err);
+}
+
+static tsr_status run_two_clips(tsr__call *call, tsr_error *err) {
+    return run_part(call, TSR__SLOT_TEXT, TSR__V_CLIP, "text_encoders", "clip_name1", "clip_name2", err);
+}
+
+static tsr_status run_vae(tsr__call *call, tsr_error *err) {
+    return run_part(call, TSR__SLOT_VAE, TSR__V_VAE, "vae", "vae_name", NULL, err);
+}
+
 /* --- LoraLoader --------------------------------------------------------------------------------------------------------------- */
 static const tsr__input lora_inputs[] = {
     TSR__LINK("model", MODEL, "The model to change."),
@@ -106,6 +173,46 @@ static const tsr__node rows[] = {
       0,
       run_checkpoint,
       "Opens a checkpoint: network, text encoder and VAE." },
+    { "UNETLoader",
+      "Load Diffusion Model",
+      "advanced/loaders",
+      unet_inputs,
+      { { "MODEL", TSR__V_MODEL } },
+      0,
+      run_unet,
+      "Opens a UNet in a file of its own." },
+    { "CLIPLoader",
+      "Load CLIP",
+      "advanced/loaders",
+      clip_inputs,
+      { { "CLIP", TSR__V_CLIP } },
+      0,
+      run_clip,
+      "Opens a text encoder in a file of its own." },
+    { "DualCLIPLoader",
+      "DualCLIPLoader",
+      "advanced/loaders",
+      two_clip_inputs,
+      { { "CLIP", TSR__V_CLIP } },
+      0,
+      run_two_clips,
+      "Opens SDXL's two text encoders in files of their own." },
+    { "VAELoader",
+      "Load VAE",
+      "loaders",
+      vae_inputs,
+      { { "VAE", TSR__V_VAE } },
+      0,
+      run_vae,
+      "Opens a VAE in a file of its own." },
+    { "UnetLoaderGGUF",
+      "Unet Loader (GGUF)",
+      "bootleg",
+      unet_inputs,
+      { { "MODEL", TSR__V_MODEL } },
+      0,
+      run_unet,
+      "UNETLoader by ComfyUI-GGUF's name; both read GGUF." },
     { "LoraLoader",
       "Load LoRA",
       "loaders",

@@ -82,6 +82,12 @@ static tsr_status copy_text(char **out, const char *text, tsr_error *err) {
     return *out ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory for a name");
 }
 
+tsr_status tsr__check_factor(double sigma_factor, const char *label, tsr_error *err) {
+    if (sigma_factor > 0.0 && sigma_factor <= 10.0) return TSR_OK;
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: sigma_factor is %g%s; give more than 0, up to 10", label, sigma_factor,
+                     sigma_factor == 0.0 ? ", which leaves no noise level to sample at" : "");
+}
+
 tsr_status tsr__actor_set_opt(tsr__actor *actor, const char *sampler_opt, const tsr_solver_options *solver, int keep,
                               tsr_error *err) {
     static const tsr_solver_options usual = TSR_SOLVER_OPTIONS_INIT;

@@ -79,6 +79,8 @@ struct tsr_plan {
 /* Gives the actor, whose sampler is set, what runs in its place; both may be NULL. */
 tsr_status tsr__actor_set_opt(tsr__actor *actor, const char *sampler_opt, const tsr_solver_options *solver, int keep,
                               tsr_error *err);
+/* A restart's factor, which the node allows to be 0: the reference then divides by the sigmas it made 0. */
+tsr_status tsr__check_factor(double sigma_factor, const char *label, tsr_error *err);
 tsr_status tsr__plan_add(tsr_plan *plan, const tsr__op *op, tsr_error *err);
 tsr_status tsr__plan_warn(tsr_plan *plan, tsr_error *err, const char *format, ...)
 #if defined(__GNUC__)

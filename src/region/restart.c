@@ -157,7 +157,7 @@ static tsr_status add_final(tsr_plan *plan, int start, int leftover, int schedul
     return tsr__plan_add_call(plan, &op, err);
 }
 
-/* The seed of the regional part. Sums that leave 64 bits have no meaning for the reference's generator either. */
+/* The seed of the regional part. What leaves 64 bits, or -2^63 downwards, is refused by the reference's generator too. */
 static tsr_status second_seed(uint64_t *out, const tsr_regional_options *o, tsr_error *err) {
     *out = o->seed;
     switch (o->seed_2nd_mode) {
@@ -169,6 +169,8 @@ static tsr_status second_seed(uint64_t *out, const tsr_regional_options *o, tsr_
         if (o->seed_2nd > UINT64_MAX - o->seed || *out > SEED_WRAP) *out -= SEED_WRAP;
         return TSR_OK;
     case TSR_SEED_2ND_SUBTRACT:
+        if (o->seed < o->seed_2nd && o->seed_2nd - o->seed > (UINT64_C(1) << 63) + SEED_WRAP)
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "seed - seed_2nd is under -2^63; give seeds that are closer");
         *out = o->seed - o->seed_2nd; /* a negative one is taken as its two's complement, as the generator does */
         if (o->seed < o->seed_2nd) *out += SEED_WRAP;
         return TSR_OK;
@@ -244,6 +246,10 @@ done:
 static tsr_status check(const tsr_plan *plan, tsr_error *err) {
     const tsr_regional_options *o = &plan->options;
     const tsr_mask *first;
+    for (int k = 0; k < plan->n_actors; k++) {
+        tsr_status status = tsr__check_factor(plan->actors[k].sigma_factor, plan->actors[k].label, err);
+        if (status != TSR_OK) return status;
+    }
     if (plan->n_actors < 2)
         return tsr__fail(err, TSR_BAD_ARGUMENT, "history restart needs at least one region; add one, or use keep");
     first = plan->actors[1].mask;

@@ -41,8 +41,7 @@ static tsr_status set_actor(tsr__actor *actor, const char *label, const painter 
     TSR_TRY(tsr__check_guide(&actor->guide, label, err));
     TSR_TRY(tsr__check_sampler(actor->sampler, label, err));
     TSR_TRY(tsr__actor_set_opt(actor, from->sampler_opt, from->solver, 0, err));
-    if (!(actor->sigma_factor >= 0.0 && actor->sigma_factor <= 10.0))
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: sigma_factor is %g; give 0 to 10", label, actor->sigma_factor);
+    TSR_TRY(tsr__check_factor(actor->sigma_factor, label, err));
     status = tsr_schedule_sigmas(&sigmas, &n, actor->guide.denoiser->table, actor->scheduler, 20, &reason);
     if (status != TSR_OK) TSR_FAIL(err, status, "%s: %s", label, reason.message);
 done:

@@ -8,23 +8,52 @@
 #include "core/memory.h"
 #include "schedule_priv.h"
 
-tsr_status tsr_sigma_table_new(tsr_sigma_table **out, double beta_start, double beta_end, int n, tsr_error *err) {
+/* The last abar of a table without signal at its end; 0 would be an infinite sigma. */
+#define LAST_ALPHA_BAR 4.8973451890853435e-08
+
+/* abar of "scaled linear" betas. */
+static void fill_alphas(double *alphas, double beta_start, double beta_end, int n) {
+    double alpha_bar = 1.0;
+    for (int i = 0; i < n; i++) {
+        double low = sqrt(beta_start), high = sqrt(beta_end);
+        double root = low + (high - low) * i / (n - 1);
+        alpha_bar *= 1.0 - root * root;
+        alphas[i] = alpha_bar;
+    }
+}
+
+/* ComfyUI comes back to abar from the sigmas; so does this, for the same last digit. */
+static void take_last_signal(double *alphas, int n) {
+    for (int i = 0; i < n; i++) {
+        const double sigma = sqrt((1.0 - alphas[i]) / alphas[i]);
+        alphas[i] = sqrt(1.0 / (sigma * sigma + 1.0));
+    }
+    const double first = alphas[0], last = alphas[n - 1];
+    for (int i = 0; i < n; i++) {
+        const double root = (alphas[i] - last) * (first / (first - last));
+        alphas[i] = root * root;
+    }
+    alphas[n - 1] = LAST_ALPHA_BAR;
+}
+
+static tsr_status new_table(tsr_sigma_table **out, double beta_start, double beta_end, int n, int zero_snr,
+                            tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_sigma_table *table = NULL;
-    double alpha_bar = 1.0;
+    double *alphas = NULL;
     *out = NULL;
     if (n < 2 || n > 1000000) TSR_FAIL(err, TSR_BAD_ARGUMENT, "sigma table: %d entries, must be 2..1000000", n);
     if (!(beta_start > 0 && beta_start < beta_end && beta_end < 1))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "sigma table: betas %g..%g must rise within 0..1", beta_start, beta_end);
     TSR_ALLOC_ZERO(err, table, 1);
     table->count = n;
+    TSR_ALLOC(err, alphas, n);
     TSR_ALLOC(err, table->sigmas, n);
     TSR_ALLOC(err, table->log_sigmas, n);
+    fill_alphas(alphas, beta_start, beta_end, n);
+    if (zero_snr) take_last_signal(alphas, n);
     for (int i = 0; i < n; i++) {
-        double low = sqrt(beta_start), high = sqrt(beta_end);
-        double root = low + (high - low) * i / (n - 1);
-        alpha_bar *= 1.0 - root * root;
-        table->sigmas[i] = (float)sqrt((1.0 - alpha_bar) / alpha_bar);
+        table->sigmas[i] = (float)sqrt((1.0 - alphas[i]) / alphas[i]);
         table->log_sigmas[i] = logf(table->sigmas[i]);
         if (!isfinite(table->sigmas[i]))
             TSR_FAIL(err, TSR_BAD_ARGUMENT, "sigma table: sigma %d of %d is not finite; use smaller betas", i, n);
@@ -32,8 +61,18 @@ tsr_status tsr_sigma_table_new(tsr_sigma_table **out, double beta_start, double 
     *out = table;
     table = NULL;
 done:
+    free(alphas);
     tsr_sigma_table_free(table);
     return status;
+}
+
+tsr_status tsr_sigma_table_new(tsr_sigma_table **out, double beta_start, double beta_end, int n, tsr_error *err) {
+    return new_table(out, beta_start, beta_end, n, 0, err);
+}
+
+tsr_status tsr_sigma_table_new_zero_snr(tsr_sigma_table **out, double beta_start, double beta_end, int n,
+                                        tsr_error *err) {
+    return new_table(out, beta_start, beta_end, n, 1, err);
 }
 
 void tsr_sigma_table_free(tsr_sigma_table *table) {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "weights/model_parts.h"
+
 enum mark {
     UNET = 1 << 0,
     UNET_BARE = 1 << 1,
@@ -219,7 +221,7 @@ void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *wei
         break;
     }
     /* Names of a UNet without text encoder are the same in SD1 and SD2. */
-    if (out->kind == TSR_CHECKPOINT_SD1 && !(marks & TEXT_CLIP) && out->context_width == 1024)
+    if (out->kind == TSR_CHECKPOINT_SD1 && !(marks & TEXT_CLIP) && tsr__parts_needs(weights).kind == TSR_CHECKPOINT_SD2)
         out->kind = TSR_CHECKPOINT_SD2;
     list_missing(out, marks);
 }

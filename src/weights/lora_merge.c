@@ -50,7 +50,7 @@ done:
 }
 
 static tsr_status merge(tsr__tensor_view **views_out, float **copies_out, const tsr__weights *base, opened *files,
-                        const tsr__merge_adapter *adapters, int n, tsr_error *err) {
+                        const tsr__merge_adapter *adapters, int n, int partial, tsr_error *err) {
     tsr_status status = TSR_OK;
     size_t count = tsr__weights_count(base), used = 0;
     tsr__tensor_view *views = NULL;
@@ -66,7 +66,7 @@ static tsr_status merge(tsr__tensor_view **views_out, float **copies_out, const 
         views[i].data = copies + used;
         used += views[i].count;
     }
-    for (int i = 0; i < n; i++) TSR_TRY(tsr__lora_require_used(files[i].lora, err));
+    for (int i = 0; i < n && !partial; i++) TSR_TRY(tsr__lora_require_used(files[i].lora, err));
     *views_out = views;
     *copies_out = copies;
     views = NULL;
@@ -78,7 +78,7 @@ done:
 }
 
 tsr_status tsr__lora_merge(tsr__weights **out, const tsr__weights *base, const tsr__merge_adapter *adapters, int n,
-                           tsr_error *err) {
+                           int partial, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__weights *merged = NULL;
     tsr__tensor_view *views = NULL;
@@ -92,7 +92,7 @@ tsr_status tsr__lora_merge(tsr__weights **out, const tsr__weights *base, const t
         TSR_TRY(tsr__weights_open_any(&files[i].weights, adapters[i].path, err));
         TSR_TRY(tsr__lora_open(&files[i].lora, files[i].weights, err));
     }
-    TSR_TRY(merge(&views, &copies, base, files, adapters, n, err));
+    TSR_TRY(merge(&views, &copies, base, files, adapters, n, partial, err));
     TSR_TRY(tsr__weights_wrap(&merged, bytes, size, err));
     status = tsr__weights_take_views(merged, views, tsr__weights_count(base), copies, err);
     views = NULL; /* taken, also after a failure */

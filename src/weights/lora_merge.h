@@ -13,8 +13,8 @@ typedef struct tsr__merge_adapter {
 } tsr__merge_adapter;
 
 /* *out borrows from base, which must outlive it. Adapters are added in order. Errors: those of tsr__lora_open, and
- * UNSUPPORTED when an adapter is for another kind of model. */
+ * UNSUPPORTED when an adapter is for another kind of model, unless base is only a part of one. */
 tsr_status tsr__lora_merge(tsr__weights **out, const tsr__weights *base, const tsr__merge_adapter *adapters, int n,
-                           tsr_error *err);
+                           int partial, tsr_error *err);
 
 #endif /* TSR_LORA_MERGE_H */

@@ -1,14 +1,14 @@
 """Models in every layout against their single files: the golden checkpoints are taken apart and written as diffusers
 folders and as parts, converted back, and compared byte by byte."""
-import hashlib
 import json
 import os
+import shutil
 import struct
-import sys
 import unittest
 
+import broken_files
 import checkpoint_files as files
-from cli_case import Case
+from cli_case import MODEL, Case
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 
@@ -36,6 +36,192 @@ class Convert(Case):
         expected = files.write_folder(self.path("fp16"), "sd2", fp16=True)
         self.good("convert", "fp16", "b.safetensors")
         self.same_as(expected, self.path("b.safetensors"))
+
+    def test_parts_are_the_single_file(self):
+        for family in FAMILIES:
+            tensors, metadata = files.golden(family)
+            text = files.text_parts(tensors, family)
+            files.write(self.path("unet.safetensors"), files.unet(tensors), metadata)
+            files.write(self.path("vae.safetensors"), files.vae(tensors))
+            given = []
+            for option, part in zip(("--text-encoder", "--text-encoder-2"), reversed(sorted(text))):
+                files.write(self.path(part + ".safetensors"), text[part])
+                given += [option, part + ".safetensors"]
+            self.good("convert", "--unet", "unet.safetensors", "--vae", "vae.safetensors", *given, "one.safetensors")
+            self.same_as(tensors, self.path("one.safetensors"))
+            self.assertEqual(json.loads(files.read(self.path("one.safetensors"))[1].get("tessera.config", "{}")),
+                             json.loads(metadata.get("tessera.config", "{}")))
+
+    def test_single_file_parts_in_their_other_names(self):
+        """Bare and half-bare names, a part out of a full checkpoint, OpenCLIP's own names."""
+        tensors, metadata = files.golden("sdxl")
+        bare = files.below(tensors, "model.diffusion_model.")
+        clip = files.below(tensors, "conditioner.embedders.0.")
+        files.write(self.path("vae.safetensors"), files.below(tensors, "first_stage_model."))
+        files.write(self.path("clip_l.safetensors"), clip)
+        files.write(self.path("clip_g.safetensors"), files.below(tensors, "conditioner.embedders.1.model."))
+        for prefix in ("", "diffusion_model.", "model.diffusion_model."):
+            files.write(self.path("unet.safetensors"), {prefix + name: tensor for name, tensor in bare.items()})
+            self.good("convert", "--unet", "unet.safetensors", "--vae", "vae.safetensors", "--text-encoder",
+                      "clip_g.safetensors", "--text-encoder-2", "clip_l.safetensors", "one.safetensors")
+            self.same_as(tensors, self.path("one.safetensors"))
+
+    def test_a_part_replaces_the_checkpoints(self):
+        tensors, _ = files.golden("sd1")
+        changed = {name: files.Tensor(tensor.dtype, tensor.shape, bytes(len(tensor.data)))
+                   for name, tensor in files.vae(tensors).items()}
+        files.write(self.path("vae.safetensors"), changed)
+        self.good("convert", MODEL, "one.safetensors", "--vae", "vae.safetensors")
+        found, _ = files.read(self.path("one.safetensors"))
+        for name, tensor in tensors.items():
+            zero = name.startswith("first_stage_model.")
+            self.assertEqual(found[name].data, bytes(len(tensor.data)) if zero else tensor.data, name)
+
+    def test_numbers_change_as_asked(self):
+        tensors, _ = files.golden("sd2")
+        folder = os.path.join(files.GOLDEN, "tiny-sd2.safetensors")
+        name = "model.diffusion_model.input_blocks.0.0.weight"
+        values = struct.unpack(f"<{len(tensors[name].data) // 2}e", tensors[name].data)
+        for kind, dtype in (("f32", "F32"), ("f16", "F16"), ("bf16", "BF16"), ("f8", "F8_E4M3")):
+            self.good("convert", folder, "out.safetensors", "--type", kind)
+            found, metadata = files.read(self.path("out.safetensors"))
+            self.assertEqual(found[name].dtype, dtype)
+            self.assertIn("text_heads", metadata["tessera.config"])
+            self.assertEqual(set(found), set(tensors))
+            if kind == "f32":
+                self.assertEqual(struct.unpack(f"<{len(values)}f", found[name].data), values)
+            if kind == "f8":
+                self.assertEqual(found[name.replace("weight", "bias")].dtype, "F16")
+            if kind == "bf16":
+                wide = struct.unpack(f"<{len(values)}f", b"".join(b"\0\0" + found[name].data[i:i + 2]
+                                                                  for i in range(0, len(found[name].data), 2)))
+                self.assertLess(max(abs(a - b) for a, b in zip(values, wide)), max(map(abs, values)) / 256)
+
+    def test_nothing_is_left_of_a_failure(self):
+        self.refused(2, ["convert", "IN OUT"], "convert", "x")
+        self.refused(2, ["--type", "q4"], "convert", "x", "y", "--type", "q4")
+        self.refused(2, ["--tpye"], "convert", "x", "y", "--tpye", "f16")
+        self.refused(1, ["none.safetensors"], "convert", "none.safetensors", "y")
+        self.refused(1, ["no/where"], "convert", MODEL, "no/where.safetensors")
+        self.assertEqual(self.files(), [])
+
+
+class Broken(Case):
+    def test_each_is_refused_with_its_reason(self):
+        self.assertGreaterEqual(len({write.__name__ for write in broken_files.CASES}), 40)
+        for write in broken_files.CASES:
+            with self.subTest(write.__name__):
+                folder = self.path(write.__name__)
+                os.mkdir(folder)
+                arguments, words = write(broken_files.Folder(folder))
+                self.refused(1, words, "generate", "--prompt", "a", "--steps", "1", "--width", "64", "--height", "64",
+                             "--precision", "f32", "--output", "x.png", *arguments)
+                shutil.rmtree(folder)
+        self.assertEqual(self.files(), [])  # no picture, and nothing that a pickle made
+
+
+def chunks(data):
+    place = 8
+    while place < len(data):
+        size = struct.unpack(">I", data[place:place + 4])[0]
+        yield data[place + 4:place + 8], data[place + 8:place + 8 + size]
+        place += size + 12
+
+
+class Paint(Case):
+    """The same picture from every layout."""
+    def pixels(self, *arguments):
+        self.paint("--prompt", "a cat", "--width", "64", "--height", "64", "--output", "x.png",
+                   "--save-latent", "x.latent", *arguments)
+        return files.read(self.path("x.latent"))[0]["latent_tensor"].data
+
+    def test_folder_and_parts(self):
+        for family in FAMILIES:
+            single = os.path.join(files.GOLDEN, files.FILES[family] + ".safetensors")
+            tensors = files.write_folder(self.path(family), family)
+            expected = self.pixels("--model", single)
+            self.assertEqual(self.pixels("--model", family), expected, family)
+            parts = ["--unet", family + "/unet/diffusion_pytorch_model.safetensors",
+                     "--vae", family + "/vae/diffusion_pytorch_model.safetensors",
+                     "--text-encoder", family + "/text_encoder/model.safetensors"]
+            if family == "sdxl":
+                parts += ["--text-encoder-2", family + "/text_encoder_2/model.safetensors"]
+            if family == "sd1":  # the others need tessera.config, which stands in the folder's JSON
+                self.assertEqual(self.pixels(*parts), expected, family)
+                self.assertNotEqual(self.pixels("--model", single, "--vae", self.other_vae(tensors)), b"")
+
+    def other_vae(self, tensors):
+        files.write(self.path("vae.safetensors"), files.below(tensors, "first_stage_model."))
+        return "vae.safetensors"
+
+    def workflow(self, loaders, model, clip, vae):
+        nodes = dict(loaders)
+        nodes.update({
+            "10": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat", "clip": clip}},
+            "11": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": clip}},
+            "12": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+            "13": {"class_type": "KSampler", "inputs": {
+                "model": model, "positive": ["10", 0], "negative": ["11", 0], "latent_image": ["12", 0], "seed": 7,
+                "steps": 2, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}},
+            "14": {"class_type": "VAEDecode", "inputs": {"samples": ["13", 0], "vae": vae}},
+            "15": {"class_type": "SaveImage", "inputs": {"images": ["14", 0], "filename_prefix": "x"}},
+            "16": {"class_type": "SaveLatent", "inputs": {"samples": ["13", 0], "filename_prefix": "x"}}})
+        self.write("w.json", json.dumps(nodes))
+        done = self.good("run", "w.json", "--models", "models", "--output", "out", "--precision", "f32")
+        latent = next(line for line in done.stdout.splitlines() if line.endswith(".latent"))
+        picture = next(line for line in done.stdout.splitlines() if line.endswith(".png"))
+        with open(os.path.join(self.dir, picture), "rb") as file:
+            rows = [data for kind, data in chunks(file.read()) if kind == b"IDAT"]
+        return files.read(os.path.join(self.dir, latent))[0]["latent_tensor"].data, rows
+
+    def test_loaders_of_parts_in_a_workflow(self):
+        for family in ("sd1", "sdxl"):
+            tensors, metadata = files.golden(family)
+            text = files.text_parts(tensors, family)
+            for folder in ("checkpoints", "unet", "text_encoders", "vae"):
+                os.makedirs(self.path("models/" + folder), exist_ok=True)
+            files.write(self.path("models/checkpoints/all.safetensors"), tensors, metadata)
+            files.write(self.path("models/unet/unet.safetensors"), files.unet(tensors), metadata)
+            files.write(self.path("models/vae/vae.safetensors"), files.vae(tensors))
+            for part, content in text.items():
+                files.write(self.path(f"models/text_encoders/{part}.safetensors"), content, metadata)
+            whole = self.workflow({"1": {"class_type": "CheckpointLoaderSimple",
+                                         "inputs": {"ckpt_name": "all.safetensors"}}}, ["1", 0], ["1", 1], ["1", 2])
+            clip = ({"class_type": "CLIPLoader", "inputs": {"clip_name": "text_encoder.safetensors",
+                                                            "type": "stable_diffusion"}} if family == "sd1" else
+                    {"class_type": "DualCLIPLoader", "inputs": {"clip_name1": "text_encoder_2.safetensors",
+                                                                "clip_name2": "text_encoder.safetensors",
+                                                                "type": "sdxl"}})
+            parts = {"1": {"class_type": "UNETLoader", "inputs": {"unet_name": "unet.safetensors",
+                                                                  "weight_dtype": "default"}},
+                     "2": clip, "3": {"class_type": "VAELoader", "inputs": {"vae_name": "vae.safetensors"}}}
+            self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole, family)
+        parts["1"] = {"class_type": "UnetLoaderGGUF", "inputs": {"unet_name": "unet.safetensors"}}
+        self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole)
+
+    def test_what_the_network_predicts(self):
+        single = os.path.join(files.GOLDEN, "tiny-sd2.safetensors")
+        expected = self.pixels("--model", single)
+        self.assertEqual(self.pixels("--model", single, "--prediction", "v", "--zsnr", "off"), expected)
+        self.assertNotEqual(self.pixels("--model", single, "--prediction", "eps"), expected)
+        self.assertNotEqual(self.pixels("--model", single, "--zsnr", "on"), expected)
+
+    def test_marks_of_v_prediction_and_zero_snr(self):
+        tensors, metadata = files.golden("sdxl")
+        path = os.path.join(files.GOLDEN, "tiny-sdxl.safetensors")
+        for mark, options in (("v_pred", ["--prediction", "v"]),
+                              ("ztsnr", ["--prediction", "v", "--zsnr", "on"])):
+            tensors[mark] = files.Tensor("F32", [], struct.pack("<f", 1.0))
+            files.write(self.path("marked.safetensors"), tensors, metadata)
+            self.assertEqual(self.pixels("--model", "marked.safetensors"), self.pixels("--model", path, *options))
+
+    def test_few_steps_without_guidance(self):
+        """As SDXL-Turbo, Lightning and LCM are used."""
+        path = os.path.join(files.GOLDEN, "tiny-sdxl.safetensors")
+        for sampler, scheduler, steps in (("euler_ancestral", "normal", "1"), ("lcm", "sgm_uniform", "4"),
+                                          ("euler", "sgm_uniform", "2")):
+            self.pixels("--model", path, "--steps", steps, "--cfg", "1", "--sampler", sampler,
+                        "--scheduler", scheduler)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class Faults(Workflow):
         del workflow["2"]["inputs"]["text"]
         lines = self.faults(self.write("w.json", json.dumps(workflow)))
         self.assertEqual(len(lines), len(set(lines)))
-        for words in (("node 5 (KSampler)", "sampler_name", "'eulr'"), ("node 5 (KSampler)", "steps", "below 1"),
+        for words in (("node 5 (KSampler)", "sampler_name", "'eulr'"), ("node 5 (KSampler)", "steps", "smaller than min of 1"),
                       ("node 5 (KSampler)", "model", "LATENT"), ("node 2 (CLIPTextEncode)", "text")):
             self.assertTrue(any(all(word in line for word in words) for line in lines), (words, lines))
 

@@ -223,8 +223,8 @@ static void restart__regional_sampler_advanced(void **state) {
     }
 }
 
-/* Seeds beyond 64 bits are refused, not wrapped. */
-static void restart__seed_overflow_is_refused(void **state) {
+/* Seeds beyond 64 bits are refused, not wrapped; so is a factor that leaves no sigma. */
+static void restart__what_the_reference_fails_at_is_refused(void **state) {
     world w;
     tsr_region_base base = TSR_REGION_BASE_INIT;
     tsr_region region = TSR_REGION_INIT;
@@ -244,6 +244,18 @@ static void restart__seed_overflow_is_refused(void **state) {
     o.seed_2nd_mode = TSR_SEED_2ND_ADD;
     assert_int_equal(tsr_plan_new(&plan, &base, &region, 1, &o, shape, &err), TSR_BAD_ARGUMENT);
     assert_non_null(strstr(err.message, "64 bits"));
+    err = (tsr_error)TSR_ERROR_INIT;
+    o.seed = 0;
+    o.seed_2nd_mode = TSR_SEED_2ND_SUBTRACT;
+    assert_int_equal(tsr_plan_new(&plan, &base, &region, 1, &o, shape, &err), TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(err.message, "-2^63"));
+    o.seed_2nd = (UINT64_C(1) << 63) + UINT64_C(1125899906842624); /* -2^63 itself is a seed */
+    expect_ok(tsr_plan_new(&plan, &base, &region, 1, &o, shape, &err), &err);
+    tsr_plan_free(plan);
+    err = (tsr_error)TSR_ERROR_INIT;
+    base.sigma_factor = 0.0f;
+    assert_int_equal(tsr_plan_new(&plan, &base, &region, 1, &o, shape, &err), TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(err.message, "base: sigma_factor is 0"));
     world_clear(&w);
 }
 
@@ -251,7 +263,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restart__regional_sampler),
         cmocka_unit_test(restart__regional_sampler_advanced),
-        cmocka_unit_test(restart__seed_overflow_is_refused),
+        cmocka_unit_test(restart__what_the_reference_fails_at_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

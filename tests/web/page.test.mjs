@@ -199,6 +199,8 @@ test('models and adapters of the folders are offered, and a bad one is told at i
     await page.card(1).locator('summary').click();
     await page.card(1).locator('[data-key="lora"] select').selectOption('broken.safetensors');
     assert.equal((await page.scene()).regions[1].lora, 'broken.safetensors:1');
+    await page.card(1).locator('[data-key="model"] select').selectOption('one.safetensors');
+    assert.equal((await page.scene()).regions[1].model, 'one.safetensors');
     await page.page.click('#generate');
     await until(async () => (await page.card(1).locator('.field-error:visible').allTextContents()).join('') || (await page.page.locator('.notice.error').allTextContents()).join(''), 'an error');
     assert.match((await page.card(1).locator('.field-error:visible').allTextContents()).join(''), /broken/);

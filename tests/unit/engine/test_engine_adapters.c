@@ -5,8 +5,10 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/engine_priv.h"
 #include "golden_file.h"
@@ -118,11 +120,86 @@ static void lists__are_checked(void **state) {
     tsr_engine_close(engine);
 }
 
+/* --- DoRA -------------------------------------------------------------------------------------------------------------------- */
+enum { MAX_TENSORS = 1024 };
+
+/* The golden LoRA with a dora_scale beside every lora_up. */
+static void write_dora(const char *path) {
+    static tsr__tensor_out out[MAX_TENSORS];
+    static char names[MAX_TENSORS][256];
+    static float lengths[4096];
+    tsr__weights *weights = NULL;
+    size_t count = 0;
+    OK(tsr__weights_open(&weights, LORAS "lora-kohya.safetensors", &err));
+    for (int i = 0; i < 4096; i++) lengths[i] = 0.5f + (float)(i % 7) / 5.0f;
+    for (size_t i = 0; i < tsr__weights_count(weights); i++) {
+        const tsr__tensor_view *view = tsr__weights_at(weights, i);
+        const char *end = strstr(view->name, ".lora_up.weight");
+        assert_true(count + 2 <= MAX_TENSORS);
+        out[count] =
+            (tsr__tensor_out){ .name = view->name, .dtype = view->dtype, .rank = view->rank, .data = view->data };
+        memcpy(out[count++].shape, view->shape, sizeof view->shape);
+        if (!end) continue;
+        snprintf(names[count], sizeof names[count], "%.*s.dora_scale", (int)(end - view->name), view->name);
+        assert_true(view->shape[0] <= 4096);
+        out[count] = (tsr__tensor_out){ names[count], TSR_DTYPE_F32, 2, { view->shape[0], 1 }, lengths };
+        count++;
+    }
+    OK(tsr__safetensors_save(path, out, count, NULL, &err));
+    tsr__weights_close(weights);
+}
+
+static void dora__of_a_region_is_merged_into_a_copy(void **state) {
+    static float x[COUNT], got[COUNT], want[COUNT], base[COUNT];
+    char path[] = "/tmp/tessera-dora-XXXXXX";
+    float *one[1] = { got };
+    tsr_scene *scene = NULL;
+    tsr__job *job = NULL;
+    int index = 0;
+    (void)state;
+    close(mkstemp(path));
+    write_dora(path);
+    for (int i = 0; i < COUNT; i++) x[i] = (float)((i * 7919) % 2001 - 1000) / 300.0f;
+    tsr_engine *engine = open_engine(NULL, 0);
+    OK(tsr_scene_new(&scene, &err));
+    OK(tsr_scene_set(scene, "width", "128", &err));
+    OK(tsr_scene_set(scene, "height", "128", &err));
+    for (int i = 0; i < 3; i++) {
+        OK(tsr_scene_add_region(scene, &index, &err));
+        OK(tsr_scene_set_region(scene, index, "box", i ? "50%:0:50%:100%" : "0:0:50%:100%", &err));
+        OK(tsr_scene_set_region(scene, index, "prompt", "a cat on a hill", &err));
+        if (i) OK(tsr_scene_set_region(scene, index, "lora", path, &err));
+    }
+    OK(tsr__job_new(&job, engine, scene, NULL, 0, &err));
+    tsr_engine *copy = job->regions[1].guide.denoiser->user;
+    assert_ptr_equal(job->regions[0].guide.denoiser->user, engine);
+    assert_ptr_not_equal(copy, engine);
+    assert_ptr_equal(job->regions[2].guide.denoiser->user, copy); /* opened once */
+    denoise(copy, &job->regions[1].guide.positive, one, x, 1);
+    tsr_engine *merged = open_engine(path, 1.0f);
+    const void *cond = make_cond(merged, NULL);
+    one[0] = want;
+    denoise(merged, &cond, one, x, 1);
+    assert_true(max_abs_diff(got, want, COUNT) < 1e-5);
+    one[0] = base;
+    denoise(engine, &job->regions[0].guide.positive, one, x, 1);
+    assert_true(max_abs_diff(got, base, COUNT) > 1e-2);
+    tsr_engine *other = NULL; /* a copy is no plain model of that name */
+    OK(tsr__engine_for_model(&other, engine, engine->model, "test", &err));
+    assert_ptr_equal(other, engine);
+    tsr__job_free(job);
+    tsr_scene_free(scene);
+    tsr_engine_close(merged);
+    tsr_engine_close(engine);
+    remove(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batch__equals_merged_engines),
         cmocka_unit_test(prompts__give_their_tags),
         cmocka_unit_test(lists__are_checked),
+        cmocka_unit_test(dora__of_a_region_is_merged_into_a_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

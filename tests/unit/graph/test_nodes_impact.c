@@ -42,7 +42,7 @@ static tsr_latent *latent_of(const char *quoted) {
     tsr_error err = TSR_ERROR_INIT;
     tsr_workflow *workflow = NULL;
     tsr_workflow_outputs *outputs = NULL;
-    char text[4000];
+    char text[6000];
     snprintf(text, sizeof text, "%s", quoted);
     for (char *at = text; *at; at++)
         if (*at == '\'') *at = '"';
@@ -104,10 +104,41 @@ static void regional__of_one_base_step_is_a_ksampler(void **state) {
                  REGIONAL("euler"), 1e-5);
 }
 
+/* Two regions on each other: the later one covers the earlier. */
+#define COMBINED(links)                                                                                                \
+    START "'6':{'class_type':'KSamplerAdvancedProvider','inputs':{'cfg':5,'sampler_name':'euler',"                     \
+          "'scheduler':'normal','sigma_factor':1,'basic_pipe':['5',0]}},"                                              \
+          "'12':{'class_type':'KSamplerAdvancedProvider','inputs':{'cfg':1,'sampler_name':'euler',"                    \
+          "'scheduler':'normal','sigma_factor':1,'basic_pipe':['5',0]}},"                                              \
+          "'7':{'class_type':'SolidMask','inputs':{'value':1,'width':64,'height':64}},"                                \
+          "'8':{'class_type':'RegionalPrompt','inputs':{'mask':['7',0],'advanced_sampler':['6',0]}},"                  \
+          "'13':{'class_type':'RegionalPrompt','inputs':{'mask':['7',0],'advanced_sampler':['12',0]}},"                \
+          "'14':{'class_type':'CombineRegionalPrompts','inputs':{" links "}},"                                         \
+          "'10':{'class_type':'RegionalSampler','inputs':{'seed':7,'seed_2nd':0,'seed_2nd_mode':'ignore','steps':2,"   \
+          "'base_only_steps':1,'denoise':1,'samples':['4',0],'base_sampler':['6',0],'regional_prompts':['14',0],"      \
+          "'overlap_factor':0,'restore_latent':true,'additional_mode':'DISABLE','additional_sampler':'AUTO',"          \
+          "'additional_sigma_ratio':0.3}}" SAVE("10", "0")
+
+/* Python takes keyword arguments in the order in which the workflow names them, not in that of their numbers. */
+static void combined_regions__keep_the_workflow_s_order(void **state) {
+    static const char in_order[] = COMBINED("'regional_prompts1':['8',0],'regional_prompts2':['13',0]");
+    tsr_latent *x, *y;
+    (void)state;
+    expect_equal(in_order, COMBINED("'regional_prompts2':['8',0],'regional_prompts1':['13',0]"), 0.0);
+    expect_equal(COMBINED("'regional_prompts3':['8',0],'regional_prompts1':['8',0],'regional_prompts2':['13',0]"),
+                 COMBINED("'regional_prompts1':['8',0],'regional_prompts2':['8',0],'regional_prompts3':['13',0]"), 0.0);
+    x = latent_of(in_order);
+    y = latent_of(COMBINED("'regional_prompts2':['13',0],'regional_prompts1':['8',0]"));
+    assert_true(max_abs_diff(x->values, y->values, tsr_latent_count(x)) > 1e-3);
+    tsr_latent_free(x);
+    tsr_latent_free(y);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pipe_ksamplers__equal_ksampler),
         cmocka_unit_test(regional__of_one_base_step_is_a_ksampler),
+        cmocka_unit_test(combined_regions__keep_the_workflow_s_order),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -38,7 +38,7 @@ static void open_net(net *n, const char *path, float strength) {
     memset(n, 0, sizeof *n);
     OK(tsr__nn_new(&n->nn, &options, &err));
     OK(tsr__weights_open(&n->file, CHECKPOINT, &err));
-    if (path) OK(tsr__lora_merge(&n->weights, n->file, &adapter, 1, &err));
+    if (path) OK(tsr__lora_merge(&n->weights, n->file, &adapter, 1, 0, &err));
     const tsr__weights *from = path ? n->weights : n->file;
     const char *config = tsr__weights_metadata(n->file, "tessera.config");
     OK(tsr__unet_new(&n->unet, n->nn, from, "model.diffusion_model", config, &err));
