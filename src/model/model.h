@@ -29,6 +29,9 @@ typedef struct tsr__clip_want {
     int layer;     /* -1 = last hidden state, -2 = the one before, ... */
     int normed;    /* through the final layer norm */
     float *pooled; /* NULL, or [n, pooled width]: the end token's last state, normed and projected */
+    const float *const
+        *extra; /* [extra_count] rows of width that ids from TSR__EXTRA_TOKEN on stand for; may be NULL */
+    int extra_count;
 } tsr__clip_want;
 /* ids [n, 77] -> out [n, 77, width] float32. Text encoding runs in float32 arithmetic as far as the context allows. */
 tsr_status tsr__clip_encode(tsr__clip *clip, float *out, const int *ids, int n, tsr__clip_want want, tsr_error *err);
