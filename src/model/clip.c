@@ -195,6 +195,10 @@ int tsr__clip_width(const tsr__clip *clip) {
     return clip->width;
 }
 
+int tsr__clip_depth(const tsr__clip *clip) {
+    return clip->depth;
+}
+
 int tsr__clip_pooled_width(const tsr__clip *clip) {
     return clip->pooled_width;
 }

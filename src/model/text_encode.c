@@ -15,20 +15,23 @@ static const struct family {
     int skip, normed;
     int pooled; /* which encoder gives the pooled output; -1: none */
     const char *embedding_keys[MAX_ENCODERS];
+    int layers; /* of the first encoder, where files are known to leave the last one out; else 0 */
 } FAMILIES[] = {
     [TSR__TEXT_SD1] = { { "cond_stage_model.transformer.text_model", NULL },
                         { "text_heads", NULL },
                         1,
                         1,
                         -1,
-                        { "clip_l", NULL } },
-    [TSR__TEXT_SD2] = { { "cond_stage_model.model", NULL }, { "text_heads", NULL }, 2, 1, -1, { "clip_h", NULL } },
+                        { "clip_l", NULL },
+                        0 },
+    [TSR__TEXT_SD2] = { { "cond_stage_model.model", NULL }, { "text_heads", NULL }, 2, 1, -1, { "clip_h", NULL }, 24 },
     [TSR__TEXT_SDXL] = { { "conditioner.embedders.0.transformer.text_model", "conditioner.embedders.1.model" },
                          { "text_heads", "text2_heads" },
                          2,
                          0,
                          1,
-                         { "clip_l", "clip_g" } },
+                         { "clip_l", "clip_g" },
+                         0 },
 };
 
 struct tsr__text_stack {
@@ -147,13 +150,22 @@ done:
     return status;
 }
 
+/* diffusers saves SD2's encoder without its last layer, which nothing reads; layers are still counted from that one. */
+static tsr_status skip_to_layer(int *layer, const tsr__text_stack *stack, int skip, tsr_error *err) {
+    const int left_out = stack->family->layers && tsr__clip_depth(stack->encoders[0]) == stack->family->layers - 1;
+    *layer = left_out - skip;
+    if (*layer < 0) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED, "clip skip %d: the text encoder's last layer is not in the file", skip);
+}
+
 tsr_status tsr__text_encode(tsr__text_rows *out, const tsr__text_stack *stack, const tsr__tokenizer *tokenizer,
                             const char *prompt, int clip_skip, const tsr__nn_terms *const *terms, tsr_error *err) {
     tsr_status status = TSR_OK;
     float *parts[MAX_ENCODERS] = { NULL };
     int tokens[MAX_ENCODERS] = { 0 }, offset = 0;
-    tsr__clip_want want = { clip_skip ? -clip_skip : -stack->family->skip, stack->family->normed, NULL, NULL, 0 };
+    tsr__clip_want want = { 0, stack->family->normed, NULL, NULL, 0 };
     memset(out, 0, sizeof *out);
+    TSR_TRY(skip_to_layer(&want.layer, stack, clip_skip ? clip_skip : stack->family->skip, err));
     if (tsr__text_pooled_width(stack)) TSR_ALLOC(err, out->pooled, tsr__text_pooled_width(stack));
     for (int i = 0; i < stack->count; i++) {
         tsr__nn_terms_use(stack->nn, terms ? terms + i : NULL, terms ? 1 : 0);

@@ -230,6 +230,20 @@ class Paint(Case):
         parts["1"] = {"class_type": "UnetLoaderGGUF", "inputs": {"unet_name": "unet.safetensors"}}
         self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole)
 
+    def test_sd2_text_encoder_without_its_last_layer(self):
+        """As diffusers saves it: 23 layers of 24; the second-last one is read all the same."""
+        tensors, metadata = files.golden("sd2")
+        prefix = "cond_stage_model.model.transformer.resblocks."
+        for number in range(24):
+            for name, tensor in files.below(tensors, f"{prefix}{number % 3}.").items():
+                tensors[f"{prefix}{number}.{name}"] = tensor
+        files.write(self.path("all.safetensors"), tensors, metadata)
+        short = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix + "23.")}
+        self.assertLess(len(short), len(tensors))
+        files.write(self.path("short.safetensors"), short, metadata)
+        self.assertEqual(self.pixels("--model", "short.safetensors"), self.pixels("--model", "all.safetensors"))
+        self.refused(1, ["last layer"], "generate", "--model", "short.safetensors", "--clip-skip", "1")
+
     def test_what_the_network_predicts(self):
         single = os.path.join(files.GOLDEN, "tiny-sd2.safetensors")
         expected = self.pixels("--model", single)
