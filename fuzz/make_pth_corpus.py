@@ -169,6 +169,9 @@ def files():
     yield "good_params_ema", archive(pickled({"params": {"b": tensor(one, (6,), (1,))},
                                               "params_ema": {"net": {"a": tensor(one, (6,), (1,))}, "step": 7}}),
                                      [("0", six)])
+    word = floats(*[(i % 13 - 6) / 8 for i in range(2 * 128)])  # a textual-inversion embedding as A1111 saves it
+    yield "good_embedding", archive(pickled({"string_to_token": {"*": 265}, "string_to_param": {
+        "*": tensor(Storage("FloatStorage", "0", 256), (2, 128), (128, 1))}, "name": "word", "step": 7}), [("0", word)])
     yield "good_state_dict", archive(pickled({"epoch": 3, "lr": 1.5e-4, "state_dict": plain}), [("0", six)])
     yield "good_parameter", archive(
         pickled({"a": Call(Global("torch._utils", "_rebuild_parameter"), (plain["a"], True, Call(ORDERED, ())))}),

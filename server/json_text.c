@@ -88,14 +88,14 @@ done:
     return status;
 }
 
-/* Length of a marked integer at `at`, quotes included; 0 when there is none. */
+/* Length of a marked integer at `at`, quotes included; 0 when there is none. A name is never one: it keeps its quotes. */
 static size_t marked_number(const char *at) {
     size_t n = MARK_SIZE;
     if (strncmp(at, MARK, MARK_SIZE) != 0) return 0;
     if (at[n] == '-') n++;
     size_t first = n;
     while (isdigit((unsigned char)at[n])) n++;
-    return at[n] == '"' && n - first > SAFE_DIGITS ? n + 1 : 0;
+    return at[n] == '"' && at[n + 1] != ':' && n - first > SAFE_DIGITS ? n + 1 : 0;
 }
 
 char *srv_json_dump(const json_t *json) {

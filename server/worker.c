@@ -34,7 +34,7 @@ typedef struct errand {
 /* Until woken, stopped, or for at most a second. */
 static void wait_a_second(srv_worker *worker) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec++;
     pthread_mutex_lock(&worker->lock);
     if (!atomic_load(&worker->stopping)) pthread_cond_timedwait(&worker->changed, &worker->lock, &until);
@@ -291,12 +291,16 @@ static void free_worker(srv_worker *worker) {
 tsr_status srv_worker_start(srv_worker **out, struct srv_context *context, tsr_error *err) {
     tsr_status status = TSR_OK;
     srv_worker *worker = NULL;
+    pthread_condattr_t steady;
     *out = NULL;
     SRV_ALLOC(err, worker, 1);
     worker->context = context;
     pthread_mutex_init(&worker->lock, NULL);
     pthread_mutex_init(&worker->taking, NULL);
-    pthread_cond_init(&worker->changed, NULL);
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC); /* a clock that is set back must not hold a second up */
+    pthread_cond_init(&worker->changed, &steady);
+    pthread_condattr_destroy(&steady);
     SRV_TRY(open_graph(worker, err));
     *out = worker; /* the thread's first event may ask for the worker's state */
     if (pthread_create(&worker->thread, NULL, work, worker) != 0) {

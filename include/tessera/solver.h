@@ -43,16 +43,21 @@ typedef tsr_status (*tsr_noise_fn)(void *user, float sigma_from, float sigma_to,
 typedef struct tsr_solver_options {
     size_t struct_size;
     float eta;       /* >= 0; amount of fresh noise of stochastic samplers, 1 = as ComfyUI */
-    float s_noise;   /* > 0; multiplies that noise */
+    float s_noise;   /* >= 0; multiplies that noise */
     uint64_t seed;   /* of the built-in noise: ancestral kinds use a generator of seed + 1, SDE kinds a
                                 Brownian tree of seed (ComfyUI's rule on a CPU) */
     float sigma_min; /* range of the Brownian tree; both 0: smallest positive and largest of the sigmas */
     float sigma_max;
     tsr_noise_fn noise; /* NULL: the built-in noise. A solver with its own noise cannot be saved. */
     void *noise_user;
+    int order; /* lms: 1..4, er_sde: 1..3, others: not read; 0: the most */
+    float r;   /* dpmpp_sde: where its middle evaluation lies, > 0; 0: one half */
+    float
+        power; /* er_sde: its noise scale is sigma to this power, >= 1 (1: an ordinary differential equation when s_noise is 0);
+                    0: the paper's scale */
 } tsr_solver_options;
 #define TSR_SOLVER_OPTIONS_INIT                                                                                        \
-    { sizeof(tsr_solver_options), 1.0f, 1.0f, 0, 0.0f, 0.0f, 0, 0 }
+    { sizeof(tsr_solver_options), 1.0f, 1.0f, 0, 0.0f, 0.0f, 0, 0, 0, 0.0f, 0.0f }
 
 /* What the solver waits for. x is the solver's own buffer, valid until the next call on it; it may be changed before
  * tsr_solver_supply (a canvas shared by regions does), and the solver goes on from the changed values. */

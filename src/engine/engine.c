@@ -207,6 +207,7 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     }
     TSR_TRY(tsr__text_stack_new(&engine->text, engine->text_nn, engine->weights, engine->family->text, engine->config,
                                 err));
+    tsr__text_look_for_embeddings(engine->text, tsr__embedding_find_file, engine);
     engine->text_width = tsr__text_width(engine->text);
     engine->pooled_width = tsr__text_pooled_width(engine->text);
     tsr__budget_built(engine, TSR__NETWORK_TEXT, 0.0);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
+#include "weights/model_open.h"
 
 /* Appends to *text; 0 when memory is out. */
 static int add(char **text, char *more) {
@@ -15,12 +16,17 @@ static int add(char **text, char *more) {
     return joined != NULL;
 }
 
-/* --- safetensors ---------------------------------------------------------------------------------------------------------------- */
-static char *dtype_line(const tsr__checkpoint_info *info) {
+/* --- weights -------------------------------------------------------------------------------------------------------------------- */
+/* "types: F16 in 748 tensors (46.2 MiB), ..." */
+static char *dtype_line(const tsr__checkpoint_info *info, const tsr__weights *weights) {
+    size_t bytes[TSR_DTYPE_COUNT_] = { 0 };
     char *text = tsr__strdup("types:");
+    for (size_t i = 0; i < tsr__weights_count(weights); i++)
+        bytes[tsr__weights_at(weights, i)->dtype] += tsr__tensor_bytes(tsr__weights_at(weights, i));
     for (int i = 0; i < TSR_DTYPE_COUNT_; i++)
         if (info->dtypes[i])
-            add(&text, tsr__format(" %s in %zu tensors,", tsr__dtype_name((tsr__dtype)i), info->dtypes[i]));
+            add(&text, tsr__format(" %s in %zu tensors (%.1f MiB),", tsr__dtype_name((tsr__dtype)i), info->dtypes[i],
+                                   (double)bytes[i] / (1 << 20)));
     if (text && *text) text[strlen(text) - 1] = '\n';
     return text;
 }
@@ -43,24 +49,111 @@ static char *latent_text(const tsr__weights *weights) {
                        (long long)view->shape[3] * 8, (long long)view->shape[2] * 8);
 }
 
+/* What the file is by its first bytes; the reader has checked them. */
+static const char *container_of(const char *path) {
+    unsigned char head[4] = { 0 };
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return "diffusers folder";
+    FILE *file = fopen(path, "rb");
+    size_t n = file ? fread(head, 1, sizeof head, file) : 0;
+    if (file) fclose(file);
+    if (n == 4 && memcmp(head, "GGUF", 4) == 0) return "GGUF";
+    if (n == 4 && memcmp(head, "PK\x03\x04", 4) == 0) return "PyTorch (zip)";
+    return head[0] == 0x80 ? "PyTorch (pickle)" : "safetensors";
+}
+
+static char *model_text(const tsr__weights *weights, const tsr__checkpoint_info *info) {
+    const char *config = tsr__weights_metadata(weights, "tessera.config");
+    const tsr__family *family = NULL;
+    tsr_prediction prediction = TSR_PREDICTION_EPS;
+    tsr_error ignored = TSR_ERROR_INIT;
+    int zero_snr = 0;
+    char *text =
+        tsr__format("UNet: %lld channels, %lld going in, context width %lld; text width %lld; %lld latent "
+                    "channels\n",
+                    (long long)info->unet_channels, (long long)info->unet_in_channels, (long long)info->context_width,
+                    (long long)info->text_width, (long long)info->vae_channels);
+    if (tsr__family_find(&family, weights, info, 1, &ignored) != TSR_OK) return text;
+    if (tsr__family_prediction(&prediction, family, weights, config, &ignored) != TSR_OK) return text;
+    if (tsr__family_zero_snr(&zero_snr, weights, config, &ignored) != TSR_OK) return text;
+    add(&text, tsr__format("family %s, predicts %s%s\n", family->name, prediction == TSR_PREDICTION_V ? "v" : "eps",
+                           zero_snr ? ", zero terminal SNR" : ""));
+    return text;
+}
+
+/* The tensor of a layer whose first side is the rank, by how its name goes on. */
+static int is_rank_tensor(const char *name) {
+    static const char *const parts[] = {
+        ".lora_down.", ".lora.down.", "_lora.down.", ".lora_A.", ".lora_linear_layer.down.",
+        ".hada_w1_b",  ".lokr_w1_b",  ".lokr_w2_b"
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(name, parts[i])) return 1;
+    return 0;
+}
+
+/* Ranks from the smallest to the largest, how many layers, and for which family by the width of the text they see. */
+static char *lora_text(const tsr__weights *weights) {
+    long long lowest = 0, highest = 0, context = 0;
+    size_t layers = 0, dora = 0;
+    for (size_t i = 0; i < tsr__weights_count(weights); i++) {
+        const tsr__tensor_view *view = tsr__weights_at(weights, i);
+        if (strstr(view->name, ".dora_scale")) dora++;
+        if (!is_rank_tensor(view->name) || view->rank < 2) continue;
+        const long long rank = (long long)view->shape[0];
+        if (!layers || rank < lowest) lowest = rank;
+        if (rank > highest) highest = rank;
+        layers++;
+        if (strstr(view->name, "attn2_to_k") || strstr(view->name, "attn2.to_k")) context = (long long)view->shape[1];
+    }
+    const char *family = context == 768 ? "SD1" : context == 1024 ? "SD2" : context == 2048 ? "SDXL" : NULL;
+    char *text = layers == 0 ? tsr__strdup("adapter: no low-rank layers")
+                 : lowest == highest
+                     ? tsr__format("adapter: %zu low-rank layers of rank %lld", layers, highest)
+                     : tsr__format("adapter: %zu low-rank layers of rank %lld to %lld", layers, lowest, highest);
+    if (dora) add(&text, tsr__format(", %zu of DoRA", dora));
+    if (family) add(&text, tsr__format(", made for %s", family));
+    add(&text, tsr__strdup("\n"));
+    return text;
+}
+
+/* "key: value", values cut short and on one line. */
+static tsr_status add_metadata(char **out, const tsr__weights *weights, tsr_error *err) {
+    enum { LONGEST = 160 };
+    tsr_status status = TSR_OK;
+    const char **pairs = NULL;
+    TSR_TRY(tsr__weights_all_metadata(&pairs, weights, err));
+    for (size_t i = 0; pairs[i]; i += 2) {
+        const int cut = strlen(pairs[i + 1]) > LONGEST;
+        char *line = tsr__format("%.80s: %.*s%s", pairs[i], LONGEST, pairs[i + 1], cut ? "..." : "");
+        for (char *at = line; at && *at; at++)
+            if ((unsigned char)*at < 0x20) *at = ' ';
+        char *whole = line ? tsr__format("%s\n", line) : NULL;
+        free(line);
+        if (!add(out, whole)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    }
+done:
+    free(pairs);
+    return status;
+}
+
 static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
+    tsr__model_files files = { .model = path };
     tsr__checkpoint_info info;
     *out = NULL;
-    TSR_TRY(tsr__weights_open(&weights, path, err));
+    TSR_TRY(tsr__model_open(&weights, &files, err));
     tsr__checkpoint_describe(&info, weights);
-    *out = tsr__format("%s: %s, %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info.kind),
-                       info.tensors, (double)info.parameters * 1e-6);
-    const char *config = tsr__weights_metadata(weights, "tessera.config");
-    int good = add(out, parts_text(&info)) && add(out, dtype_line(&info));
-    if (good && info.unet_channels)
-        good = add(out, tsr__format("UNet: %lld channels, context width %lld; text width %lld; %lld latent channels\n",
-                                    (long long)info.unet_channels, (long long)info.context_width,
-                                    (long long)info.text_width, (long long)info.vae_channels));
+    *out = tsr__format("%s: %s (%s), %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info.kind),
+                       container_of(path), info.tensors, (double)info.parameters * 1e-6);
+    int good = add(out, parts_text(&info)) && add(out, dtype_line(&info, weights));
+    if (good && info.unet_channels) good = add(out, model_text(weights, &info));
+    if (good && info.kind == TSR_CHECKPOINT_LORA) good = add(out, lora_text(weights));
     if (good && info.kind == TSR_CHECKPOINT_LATENT) good = add(out, latent_text(weights));
-    if (good && config) good = add(out, tsr__format("tessera.config: %s\n", config));
-    if (good && *info.missing && info.kind != TSR_CHECKPOINT_LATENT)
+    if (!good) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_TRY(add_metadata(out, weights, err));
+    if (*info.missing && info.kind <= TSR_CHECKPOINT_SDXL)
         good = add(out, tsr__format("as a checkpoint it lacks: %s\n", info.missing));
     if (!good) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
 done:

@@ -89,6 +89,9 @@ size_t tsr__engine_weight_bytes(const tsr_engine *engine);
 /* Lists the models of a job with regions of several, a line each; "" where there is one. *out is released with free(). */
 tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *err);
 
+/* --- engine_embeddings.c: a tsr__embedding_path_fn; user is the engine --- */
+tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err);
+
 /* --- engine_text.c --- */
 /* The handle of a prompt under some adapters and controls (NULL: none), not yet encoded. */
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,

@@ -228,6 +228,14 @@ tsr_status tsr__scene_input(tsr_scene **out, const tsr_graph *graph, const char 
 typedef void (*tsr__scene_file_fn)(void *user, const char *path);
 int tsr__scene_files(const tsr_scene *scene, tsr__scene_file_fn visit, void *user);
 
+/* --- samplers (nodes_samplers.c) ------------------------------------------------------------------------------------------------ */
+typedef struct tsr__sampler {
+    const char *name; /* the value's, or static */
+    tsr_solver_options options;
+} tsr__sampler;
+/* What a SAMPLER stands for. Refuses options that the solvers do not know. */
+tsr_status tsr__sampler_of(tsr__sampler *out, const tsr__value *sampler, tsr_error *err);
+
 /* --- records (nodes_impact.c) ------------------------------------------------------------------------------------------------- */
 /* A record of that class from named parts; the rest is absent. Parts are referenced, NULL ones absent. */
 tsr_status tsr__make_record(tsr__value **out, tsr__type type, const char *class_type, const tsr__named_value *given,

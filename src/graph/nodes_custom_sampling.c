@@ -53,10 +53,13 @@ static tsr_status sample(tsr__call *call, const tsr_guide *guide, const tsr_late
     watch w = { call->hooks, NULL, 0 };
     tsr_latent *result = NULL;
     const tsr__value *sigmas = tsr__arg(call->in, "sigmas");
+    tsr__sampler sampler;
+    TSR_TRY(tsr__sampler_of(&sampler, tsr__arg(call->in, "sampler"), err));
     TSR_TRY(tsr_latent_copy(&w.x0, latent, err));
     hooks.user = &w;
     hooks.progress = on_progress;
-    options.sampler = tsr__arg_text(tsr__record(tsr__arg(call->in, "sampler")), "sampler_name");
+    options.sampler = sampler.name;
+    options.solver = &sampler.options;
     options.sigmas = sigmas->sigmas;
     options.n_sigmas = sigmas->n_sigmas;
     options.seed = seed;

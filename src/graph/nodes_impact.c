@@ -116,39 +116,49 @@ typedef struct advanced {
     float sigma_factor;
 } advanced;
 
-static tsr_status open_advanced(advanced *out, tsr_graph *graph, const tsr__value *provider, tsr_error *err) {
+/* own: holds the options of sampler_opt. */
+static tsr_status open_advanced(advanced *out, tsr__sampler *own, tsr_graph *graph, const tsr__value *provider,
+                                tsr_error *err) {
     tsr__args in = tsr__record(provider);
     const tsr__value *sampler = tsr__arg(in, "sampler_opt");
     out->sampler = tsr__arg_text(in, "sampler_name");
-    out->sampler_opt = sampler ? tsr__arg_text(tsr__record(sampler), "sampler_name") : NULL;
+    if (sampler) {
+        tsr_status status = tsr__sampler_of(own, sampler, err);
+        if (status != TSR_OK) return status;
+    }
+    out->sampler_opt = sampler ? own->name : NULL;
     out->scheduler = tsr__arg_text(in, "scheduler");
     out->sigma_factor = (float)tsr__arg_float(in, "sigma_factor");
     return tsr__pipe_guide(&out->guide, graph, tsr__arg(in, "basic_pipe"), tsr__arg_float(in, "cfg"), err);
 }
 
-static tsr_status open_base(tsr_region_base *out, tsr_graph *graph, const tsr__value *provider, tsr_error *err) {
+static tsr_status open_base(tsr_region_base *out, tsr__sampler *own, tsr_graph *graph, const tsr__value *provider,
+                            tsr_error *err) {
     static const tsr_region_base defaults = TSR_REGION_BASE_INIT;
     advanced a;
-    tsr_status status = open_advanced(&a, graph, provider, err);
+    tsr_status status = open_advanced(&a, own, graph, provider, err);
     if (status != TSR_OK) return status;
     *out = defaults;
     out->guide = a.guide;
     out->sampler = a.sampler;
     out->sampler_opt = a.sampler_opt;
+    out->solver = a.sampler_opt ? &own->options : NULL;
     out->scheduler = a.scheduler;
     out->sigma_factor = a.sigma_factor;
     return TSR_OK;
 }
 
-static tsr_status open_region(tsr_region *out, tsr_graph *graph, const tsr__value *provider, tsr_error *err) {
+static tsr_status open_region(tsr_region *out, tsr__sampler *own, tsr_graph *graph, const tsr__value *provider,
+                              tsr_error *err) {
     static const tsr_region defaults = TSR_REGION_INIT;
     advanced a;
-    tsr_status status = open_advanced(&a, graph, provider, err);
+    tsr_status status = open_advanced(&a, own, graph, provider, err);
     if (status != TSR_OK) return status;
     *out = defaults;
     out->guide = a.guide;
     out->sampler = a.sampler;
     out->sampler_opt = a.sampler_opt;
+    out->solver = a.sampler_opt ? &own->options : NULL;
     out->scheduler = a.scheduler;
     out->sigma_factor = a.sigma_factor;
     return TSR_OK;
@@ -218,6 +228,7 @@ static tsr_status fit_mask(tsr_mask **out, const tsr_graph *graph, const tsr__va
 
 typedef struct regions {
     tsr_region *items;
+    tsr__sampler *own; /* [n] */
     tsr_mask **masks;
     int n;
 } regions;
@@ -225,6 +236,7 @@ typedef struct regions {
 static void clear_regions(regions *r) {
     for (int i = 0; r->masks && i < r->n; i++) tsr_mask_free(r->masks[i]);
     free(r->masks);
+    free(r->own);
     free(r->items);
 }
 
@@ -233,10 +245,11 @@ static tsr_status open_regions(regions *r, tsr_graph *graph, const tsr__value *l
     tsr_status status = TSR_OK;
     TSR_ALLOC_ZERO(err, r->items, list->n_parts + 1);
     TSR_ALLOC_ZERO(err, r->masks, list->n_parts + 1);
+    TSR_ALLOC_ZERO(err, r->own, list->n_parts + 1);
     r->n = list->n_parts;
     for (int i = 0; i < r->n; i++) {
         tsr__args in = tsr__record(list->parts[i]);
-        TSR_TRY(open_region(&r->items[i], graph, tsr__arg(in, "advanced_sampler"), err));
+        TSR_TRY(open_region(&r->items[i], &r->own[i], graph, tsr__arg(in, "advanced_sampler"), err));
         TSR_TRY(fit_mask(&r->masks[i], graph, tsr__arg(in, "mask"), latent, err));
         r->items[i].mask = r->masks[i];
         r->items[i].variation_seed = tsr__arg_seed(in, "variation_seed");
@@ -262,6 +275,7 @@ static tsr_status sample_regions(tsr__call *call, const char *latent_name, tsr_r
     tsr_status status = TSR_OK;
     const tsr_latent *latent = tsr__arg(call->in, latent_name)->latent;
     tsr_region_base base;
+    tsr__sampler own;
     regions r = { 0 };
     tsr_plan *plan = NULL;
     options->history = call->graph->history;
@@ -271,7 +285,7 @@ static tsr_status sample_regions(tsr__call *call, const char *latent_name, tsr_r
     options->recovery_mode = (tsr_recovery_mode)tsr_recovery_mode_find(tsr__arg_text(call->in, "additional_mode"));
     options->recovery_sampler = tsr__arg_text(call->in, "additional_sampler");
     options->recovery_ratio = (float)tsr__arg_float(call->in, "additional_sigma_ratio");
-    TSR_TRY(open_base(&base, call->graph, tsr__arg(call->in, "base_sampler"), err));
+    TSR_TRY(open_base(&base, &own, call->graph, tsr__arg(call->in, "base_sampler"), err));
     TSR_TRY(open_regions(&r, call->graph, tsr__arg(call->in, "regional_prompts"), latent, err));
     if (r.n > 0) {
         options->width = r.masks[0]->width;
@@ -400,6 +414,7 @@ static tsr_status run_two_advanced(tsr__call *call, tsr_error *err) {
     tsr_two_advanced_options options = TSR_TWO_ADVANCED_OPTIONS_INIT;
     tsr_region_base base;
     tsr_region inside;
+    tsr__sampler own[2];
     tsr_mask *mask = NULL;
     tsr_plan *plan = NULL;
     options.history = call->graph->history;
@@ -407,8 +422,8 @@ static tsr_status run_two_advanced(tsr__call *call, tsr_error *err) {
     options.seed = tsr__arg_seed(call->in, "seed");
     options.denoise = tsr__arg_float(call->in, "denoise");
     options.overlap_factor = tsr__arg_int(call->in, "overlap_factor");
-    TSR_TRY(open_base(&base, call->graph, tsr__arg(call->in, "base_sampler"), err));
-    TSR_TRY(open_region(&inside, call->graph, tsr__arg(call->in, "mask_sampler"), err));
+    TSR_TRY(open_base(&base, &own[0], call->graph, tsr__arg(call->in, "base_sampler"), err));
+    TSR_TRY(open_region(&inside, &own[1], call->graph, tsr__arg(call->in, "mask_sampler"), err));
     TSR_TRY(fit_mask(&mask, call->graph, tsr__arg(call->in, "mask"), latent, err));
     inside.mask = mask;
     TSR_TRY(tsr_two_advanced_plan(&plan, &base, &inside, &options, latent->shape, err));

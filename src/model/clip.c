@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "model/layers.h"
 #include "model/model.h"
+#include "model/prompt_text.h"
 
 #define MAX_LAYERS 128
 #define POSITIONS  77
@@ -194,6 +195,10 @@ int tsr__clip_width(const tsr__clip *clip) {
     return clip->width;
 }
 
+int tsr__clip_depth(const tsr__clip *clip) {
+    return clip->depth;
+}
+
 int tsr__clip_pooled_width(const tsr__clip *clip) {
     return clip->pooled_width;
 }
@@ -204,16 +209,26 @@ int tsr__clip_pad(const tsr__clip *clip) {
 
 /* --- encoding ------------------------------------------------------------------------------------------------------- */
 
+static tsr_status read_token(const tsr__clip *clip, float *dst, int id, const tsr__clip_want *want, tsr_error *err) {
+    size_t width = (size_t)clip->width;
+    if (id >= TSR__EXTRA_TOKEN && id - TSR__EXTRA_TOKEN < want->extra_count) {
+        memcpy(dst, want->extra[id - TSR__EXTRA_TOKEN], width * sizeof *dst);
+        return TSR_OK;
+    }
+    if (id < 0 || id >= clip->tokens->shape[0])
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "token %d: the text encoder knows 0 to %lld", id,
+                         (long long)clip->tokens->shape[0] - 1);
+    return tsr__tensor_part_to_f32(clip->tokens, (size_t)id * width, width, dst, err);
+}
+
 /* rows [n, 77, width] = token row + position row */
-static tsr_status embed(const tsr__clip *clip, float *rows, const int *ids, int n, tsr_error *err) {
+static tsr_status embed(const tsr__clip *clip, float *rows, const int *ids, int n, const tsr__clip_want *want,
+                        tsr_error *err) {
     size_t width = (size_t)clip->width;
     for (int i = 0; i < n * POSITIONS; i++) {
-        if (ids[i] < 0 || ids[i] >= clip->tokens->shape[0])
-            return tsr__fail(err, TSR_BAD_ARGUMENT, "token %d: the text encoder knows 0 to %lld", ids[i],
-                             (long long)clip->tokens->shape[0] - 1);
         float *dst = rows + (size_t)i * width;
         const float *position = clip->positions + (size_t)(i % POSITIONS) * width;
-        tsr_status status = tsr__tensor_part_to_f32(clip->tokens, (size_t)ids[i] * width, width, dst, err);
+        tsr_status status = read_token(clip, dst, ids[i], want, err);
         if (status != TSR_OK) return status;
         for (size_t c = 0; c < width; c++) dst[c] += position[c];
     }
@@ -278,7 +293,7 @@ static tsr_status encode_batch(const tsr__clip *clip, float *out, float *pooled,
     tsr__tensor x = { 0 };
     int layers = clip->depth + want.layer + 1, all = pooled ? clip->depth : layers;
     TSR_ALLOC(err, rows, (size_t)n * POSITIONS * (size_t)clip->width);
-    TSR_TRY(embed(clip, rows, ids, n, err));
+    TSR_TRY(embed(clip, rows, ids, n, &want, err));
     TSR_TRY(tsr__nn_from_rows(clip->nn, &x, rows, n, POSITIONS, clip->width, err));
     for (int i = 0; i < all; i++) {
         if (i == layers) TSR_TRY(read_state(clip, out, &x, want.normed, err));

@@ -20,6 +20,7 @@ tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weigh
                          const char *config, const char *heads_key, tsr_error *err);
 void tsr__clip_free(tsr__clip *clip);
 int tsr__clip_width(const tsr__clip *clip);
+int tsr__clip_depth(const tsr__clip *clip); /* layers */
 const tsr__weight_log *tsr__clip_weights(const tsr__clip *clip); /* the encoder's */
 int tsr__clip_pooled_width(const tsr__clip *clip);               /* 0: it has no projection */
 int tsr__clip_pad(const tsr__clip *clip); /* the token behind the end token: 49407, or OpenCLIP's 0 */
@@ -29,6 +30,9 @@ typedef struct tsr__clip_want {
     int layer;     /* -1 = last hidden state, -2 = the one before, ... */
     int normed;    /* through the final layer norm */
     float *pooled; /* NULL, or [n, pooled width]: the end token's last state, normed and projected */
+    const float *const
+        *extra; /* [extra_count] rows of width that ids from TSR__EXTRA_TOKEN on stand for; may be NULL */
+    int extra_count;
 } tsr__clip_want;
 /* ids [n, 77] -> out [n, 77, width] float32. Text encoding runs in float32 arithmetic as far as the context allows. */
 tsr_status tsr__clip_encode(tsr__clip *clip, float *out, const int *ids, int n, tsr__clip_want want, tsr_error *err);

@@ -4,6 +4,8 @@
 #ifndef TSR_PROMPT_TEXT_H
 #define TSR_PROMPT_TEXT_H
 
+#include <stddef.h>
+
 #include "tessera/status.h"
 
 #define TSR__CHUNK            77
@@ -20,10 +22,22 @@ typedef struct tsr__token_chunks {
     int weighted;   /* some weight differs from 1 */
 } tsr__token_chunks;
 
+/* What "embedding:NAME" stands for in a prompt: rows given to the encoder instead of tokens' own. Row k of the source has the
+ * id TSR__EXTRA_TOKEN + k. */
+#define TSR__EXTRA_TOKEN (1 << 20)
+typedef struct tsr__embedding_source {
+    void *user;
+    /* *found 0: there is no embedding of that name (not terminated). */
+    tsr_status (*find)(void *user, const char *name, size_t length, int *found, int *first, int *count, tsr_error *err);
+} tsr__embedding_source;
+
 /* pad: the id after the end token (49407 for CLIP-L, 0 for OpenCLIP). Never fails on strange UTF-8. TOO_LARGE over the
- * limit or nested deeper than 256; UNSUPPORTED for "embedding:NAME". */
+ * limit or nested deeper than 256; UNSUPPORTED for "embedding:NAME" without a source (NULL), NOT_FOUND for one
+ * that the source does not have. */
 tsr_status tsr__tokenize(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
                          tsr_error *err);
+tsr_status tsr__tokenize_with(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
+                              const tsr__embedding_source *source, tsr_error *err);
 void tsr__token_chunks_clear(tsr__token_chunks *chunks);
 
 #endif /* TSR_PROMPT_TEXT_H */

@@ -6,6 +6,7 @@
 
 #include "model/model.h"
 #include "model/prompt_text.h"
+#include "model/text_embeddings.h"
 
 typedef enum tsr__text_family { TSR__TEXT_SD1, TSR__TEXT_SD2, TSR__TEXT_SDXL } tsr__text_family;
 
@@ -19,6 +20,9 @@ int tsr__text_width(const tsr__text_stack *stack);        /* values a row */
 int tsr__text_pooled_width(const tsr__text_stack *stack); /* 0: no pooled output */
 /* Layers from the end that the family reads: 1 (SD1) or 2 (SD2, SDXL). */
 int tsr__text_default_skip(const tsr__text_stack *stack);
+
+/* Where files of "embedding:NAME" are looked for; without it there are none. */
+void tsr__text_look_for_embeddings(tsr__text_stack *stack, tsr__embedding_path_fn find, void *user);
 
 /* The weights of encoder i, for adapters; NULL: there is none. */
 const tsr__weight_log *tsr__text_weights(const tsr__text_stack *stack, int i);

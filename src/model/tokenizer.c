@@ -179,24 +179,6 @@ static void append_piece(const tsr__tokenizer *tokenizer, token_list *list, cons
     }
 }
 
-/* ComfyUI reads "embedding:NAME" at the start of a piece or after white space as a textual-inversion file. Taking it as words
- * would quietly give another picture. */
-static tsr_status refuse_embedding(const tsr__prompt_piece *piece, tsr_error *err) {
-    static const char word[] = "embedding:";
-    const size_t length = sizeof word - 1;
-    for (size_t i = 0; i + length < piece->length; i++) {
-        const char *text = piece->text + i;
-        const int at_start = i == 0 || strchr(" \t\r\n", text[-1]) != NULL;
-        if (!at_start || memcmp(text, word, length) != 0) continue;
-        size_t shown = length; /* the name, as far as it is plain */
-        while (i + shown < piece->length && shown < 60 && text[shown] > ' ' && text[shown] < 0x7f) shown++;
-        return tsr__fail(err, TSR_UNSUPPORTED,
-                         "prompt: \"%.*s\": textual-inversion embeddings are not supported; take this word out",
-                         (int)shown, text);
-    }
-    return TSR_OK;
-}
-
 static void start_chunk(tsr__token_chunks *out, int pad) {
     int *ids = out->ids + out->chunks * TSR__CHUNK;
     float *weights = out->weights + out->chunks * TSR__CHUNK;
@@ -234,43 +216,156 @@ static void pack_piece(tsr__token_chunks *out, size_t *used, const int *tokens, 
     }
 }
 
-tsr_status tsr__tokenize(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
-                         tsr_error *err) {
+/* --- embeddings --- */
+
+static const char EMBEDDING[] = "embedding:";
+enum { EMBEDDING_LENGTH = sizeof EMBEDDING - 1 };
+
+/* Tokens that stay together, of one weight: a text, or (text NULL) rows of an embedding. */
+typedef struct group {
+    const char *text;
+    size_t length;
+    int first, count;
+    double weight;
+} group;
+
+typedef struct group_list {
+    group *items;
+    size_t count;
+} group_list;
+
+static int is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* Where the next "embedding:" at the start or after white space is; length when there is none. */
+static size_t find_embedding(const char *text, size_t length) {
+    for (size_t i = 0; i + EMBEDDING_LENGTH < length; i++)
+        if ((i == 0 || is_space(text[i - 1])) && memcmp(text + i, EMBEDDING, EMBEDDING_LENGTH) == 0) return i;
+    return length;
+}
+
+static void add_text(group_list *groups, const char *text, size_t length, double weight) {
+    if (length) groups->items[groups->count++] = (group){ .text = text, .length = length, .weight = weight };
+}
+
+/* text is behind "embedding:". Returns in *taken how much of it the name is; commas behind a name may be text. */
+static tsr_status add_embedding(group_list *groups, const char *text, size_t length, double weight,
+                                const tsr__embedding_source *source, size_t *taken, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    group made = { .weight = weight };
+    size_t whole = 0;
+    int found = 0;
+    while (whole < length && !is_space(text[whole])) whole++;
+    if (!source)
+        TSR_FAIL(err, TSR_UNSUPPORTED, "prompt: \"embedding:%.*s\": there are no embeddings here; take this word out",
+                 (int)(whole < 60 ? whole : 60), text);
+    for (*taken = whole; *taken && !found;) {
+        TSR_TRY(source->find(source->user, text, *taken, &found, &made.first, &made.count, err));
+        if (found) break;
+        size_t before = *taken;
+        while (*taken && text[*taken - 1] == ',') --*taken;
+        if (*taken == before) break;
+    }
+    if (!found)
+        TSR_FAIL(err, TSR_NOT_FOUND, "prompt: \"embedding:%.*s\": no such file in embeddings/ beside the model",
+                 (int)(whole < 200 ? whole : 200), text);
+    groups->items[groups->count++] = made;
+done:
+    return status;
+}
+
+static tsr_status split_piece(group_list *groups, const tsr__prompt_piece *piece, const tsr__embedding_source *source,
+                              tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const char *text = piece->text;
+    size_t left = piece->length;
+    while (left) {
+        size_t before = find_embedding(text, left), taken = 0;
+        add_text(groups, text, before, piece->weight);
+        text += before;
+        left -= before;
+        if (!left) break;
+        text += EMBEDDING_LENGTH;
+        left -= EMBEDDING_LENGTH;
+        TSR_TRY(add_embedding(groups, text, left, piece->weight, source, &taken, err));
+        text += taken;
+        left -= taken;
+    }
+done:
+    return status;
+}
+
+/* Room for the most groups: an embedding takes more than its word and may leave a text on each side. */
+static tsr_status split_pieces(group_list *groups, const tsr__prompt_pieces *pieces,
+                               const tsr__embedding_source *source, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    size_t most = 0;
+    for (size_t i = 0; i < pieces->count; i++) most += 2 * (pieces->pieces[i].length / EMBEDDING_LENGTH) + 1;
+    TSR_ALLOC(err, groups->items, most + 1);
+    for (size_t i = 0; i < pieces->count; i++) TSR_TRY(split_piece(groups, &pieces->pieces[i], source, err));
+done:
+    return status;
+}
+
+/* Every group's tokens one behind the other; ends[i] is where group i's end. */
+static tsr_status list_tokens(const tsr__tokenizer *tokenizer, token_list *list, size_t *ends, const group_list *groups,
+                              tsr_error *err) {
+    tsr_status status = TSR_OK;
+    size_t bytes = 0, rows = 0;
+    for (size_t i = 0; i < groups->count; i++) {
+        bytes += groups->items[i].length;
+        rows += (size_t)groups->items[i].count;
+    }
+    const size_t room = bytes * 2 + 1; /* lower-casing makes 2 bytes of UTF-8 into 3 at worst */
+    TSR_ALLOC(err, list->code, room);
+    TSR_ALLOC(err, list->ranks, room);
+    TSR_ALLOC(err, list->tokens, room + rows);
+    for (size_t i = 0; i < groups->count; i++) {
+        const group *g = &groups->items[i];
+        if (g->text) append_piece(tokenizer, list, g->text, g->length);
+        for (int k = 0; k < g->count; k++) list->tokens[list->count++] = TSR__EXTRA_TOKEN + g->first + k;
+        ends[i] = list->count;
+    }
+done:
+    return status;
+}
+
+tsr_status tsr__tokenize_with(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
+                              const tsr__embedding_source *source, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__prompt_pieces pieces = { 0 };
+    group_list groups = { 0 };
     token_list list = { 0 };
-    size_t *ends = NULL, bytes = 0;
+    size_t *ends = NULL, used = 0;
 
     memset(out, 0, sizeof *out);
     TSR_TRY(tsr__prompt_parse(&pieces, prompt, err));
-    for (size_t i = 0; i < pieces.count; i++) bytes += pieces.pieces[i].length;
-    const size_t room = bytes * 2 + 1; /* lower-casing makes 2 bytes of UTF-8 into 3 at worst */
-    TSR_ALLOC(err, list.code, room);
-    TSR_ALLOC(err, list.ranks, room);
-    TSR_ALLOC(err, list.tokens, room);
-    TSR_ALLOC(err, ends, pieces.count + 1);
-    for (size_t i = 0; i < pieces.count; i++) {
-        TSR_TRY(refuse_embedding(&pieces.pieces[i], err));
-        append_piece(tokenizer, &list, pieces.pieces[i].text, pieces.pieces[i].length);
-        ends[i] = list.count;
-    }
+    TSR_TRY(split_pieces(&groups, &pieces, source, err));
+    TSR_ALLOC(err, ends, groups.count + 1);
+    TSR_TRY(list_tokens(tokenizer, &list, ends, &groups, err));
 
-    /* A chunk is left when a piece of fewer than LONG_WORD tokens does not fit, or when it is full. */
+    /* A chunk is left when a group of fewer than LONG_WORD tokens does not fit, or when it is full. */
     const size_t most_chunks = list.count / (CHUNK_TOKENS - LONG_WORD + 2) + 1;
     TSR_ALLOC(err, out->ids, most_chunks * TSR__CHUNK);
     TSR_ALLOC(err, out->weights, most_chunks * TSR__CHUNK);
     start_chunk(out, pad);
-    size_t used = 0;
-    for (size_t i = 0, begin = 0; i < pieces.count; begin = ends[i++])
-        pack_piece(out, &used, list.tokens + begin, ends[i] - begin, pieces.pieces[i].weight, pad);
+    for (size_t i = 0, begin = 0; i < groups.count; begin = ends[i++])
+        pack_piece(out, &used, list.tokens + begin, ends[i] - begin, groups.items[i].weight, pad);
 done:
     if (status != TSR_OK) tsr__token_chunks_clear(out);
     free(ends);
     free(list.tokens);
     free(list.ranks);
     free(list.code);
+    free(groups.items);
     tsr__prompt_pieces_clear(&pieces);
     return status;
+}
+
+tsr_status tsr__tokenize(const tsr__tokenizer *tokenizer, tsr__token_chunks *out, const char *prompt, int pad,
+                         tsr_error *err) {
+    return tsr__tokenize_with(tokenizer, out, prompt, pad, NULL, err);
 }
 
 void tsr__token_chunks_clear(tsr__token_chunks *chunks) {

@@ -22,6 +22,9 @@ void tsr__mark_solver(tsr__sha256 *sha, const tsr_solver_options *options) {
     if (!options) options = &usual;
     TSR__MARK(sha, options->eta);
     TSR__MARK(sha, options->s_noise);
+    TSR__MARK(sha, options->order);
+    TSR__MARK(sha, options->r);
+    TSR__MARK(sha, options->power);
 }
 
 void tsr__mark_values(tsr__sha256 *sha, const float *values, size_t count) {

@@ -16,9 +16,15 @@ static tsr_status check_options(const tsr_solver_options *options, tsr_error *er
                          options->struct_size, sizeof *options);
     if (!(options->eta >= 0) || !isfinite(options->eta))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "solver options: eta %g, must be 0 or more", (double)options->eta);
-    if (!(options->s_noise > 0) || !isfinite(options->s_noise))
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "solver options: s_noise %g, must be above 0",
+    if (!(options->s_noise >= 0) || !isfinite(options->s_noise))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "solver options: s_noise %g, must be 0 or more",
                          (double)options->s_noise);
+    if (options->order < 0 || options->order > 4)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "solver options: order %d, must be 1 to 4, or 0", options->order);
+    if (!(options->r >= 0) || !isfinite(options->r))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "solver options: r %g, must be above 0", (double)options->r);
+    if (options->power != 0 && (!(options->power >= 1) || !isfinite(options->power)))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "solver options: power %g, must be 1 or more", (double)options->power);
     int no_range = options->sigma_min == 0 && options->sigma_max == 0;
     if (!no_range &&
         !(options->sigma_min >= 0 && options->sigma_min < options->sigma_max && isfinite(options->sigma_max)))

@@ -95,6 +95,7 @@ static void vp_steps(const tsr_solver *s, int order, double *c) {
 tsr_status tsr__advance_adams(tsr_solver *s, tsr_error *err) {
     double c[MAX_ORDER] = { 0 }, sigma = tsr__sigma(s), next = tsr__sigma_next(s);
     int kind = s->kind->variant, largest = kind == TSR__ADAMS_DEIS ? DEIS_ORDER : MAX_ORDER;
+    if (kind == TSR__ADAMS_LMS && s->options.order) largest = s->options.order;
     int order = s->step + 1 < largest ? s->step + 1 : largest;
     (void)err;
     float *slope = s->answer;

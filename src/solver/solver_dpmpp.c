@@ -55,10 +55,10 @@ tsr_status tsr__advance_dpmpp_2m_cfg_pp(tsr_solver *s, tsr_error *err) {
     return TSR_OK;
 }
 
-/* The sigma half way in lambda, in float32 as the reference: the Brownian tree is asked at exactly this time. */
-static double middle_sigma(double sigma, double next) {
+/* The sigma at the share r of the way in lambda, in float32 as the reference: the Brownian tree is asked at exactly this time. */
+static double middle_sigma(double sigma, double next, float r) {
     float from = -logf((float)sigma), to = -logf((float)next);
-    return expf(-(from + 0.5f * (to - from)));
+    return expf(-(from + r * (to - from)));
 }
 
 tsr_status tsr__advance_dpmpp_sde(tsr_solver *s, tsr_error *err) {
@@ -67,12 +67,15 @@ tsr_status tsr__advance_dpmpp_sde(tsr_solver *s, tsr_error *err) {
         tsr__euler_move(s, s->answer, sigma, next);
         return TSR_OK;
     }
-    double target = s->stage == 0 ? middle_sigma(sigma, next) : next;
+    float r = s->options.r > 0.0f ? s->options.r : 0.5f;
+    double target = s->stage == 0 ? middle_sigma(sigma, next, r) : next;
     tsr__ancestral(sigma, target, s->options.eta, &down, &up);
     double ratio = down / sigma;
     float *out = s->stage == 0 ? s->middle : s->latent;
-    /* With the midpoint at one half the second prediction alone counts: 1 / (2 r) = 1. */
-    TSR__COMBINE(s, out, { ratio, s->latent }, { 1 - ratio, s->answer });
+    /* With the middle at one half the second prediction alone counts: 1 / (2 r) = 1. */
+    double newest = s->stage == 0 ? 1.0 : 1 / (2 * (double)r);
+    TSR__COMBINE(s, out, { ratio, s->latent }, { (1 - ratio) * newest, s->answer });
+    if (newest != 1.0) TSR__COMBINE(s, out, { 1.0, out }, { (1 - ratio) * (1 - newest), s->x0 });
     if (s->stage == 0) tsr__ask(s, target);
     return tsr__add_noise(s, out, up, sigma, target, err);
 }

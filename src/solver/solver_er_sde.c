@@ -9,16 +9,17 @@
 
 enum { POINTS = 200 };
 
-static double noise_scale(double sigma) {
-    return sigma * (exp(pow(sigma, 0.3)) + 10.0);
+/* power 0: the paper's. */
+static double noise_scale(double sigma, double power) {
+    return power > 0 ? pow(sigma, power) : sigma * (exp(pow(sigma, 0.3)) + 10.0);
 }
 
 /* Sums of 1 / phi and (lambda - sigma) / phi over the step, from its lower end. */
-static void integrate(double sigma, double next, double *plain, double *moment) {
+static void integrate(double sigma, double next, double power, double *plain, double *moment) {
     double width = (sigma - next) / POINTS;
     *plain = *moment = 0;
     for (int i = 0; i < POINTS; i++) {
-        double at = next + i * width, scaled = noise_scale(at);
+        double at = next + i * width, scaled = noise_scale(at, power);
         *plain += width / scaled;
         *moment += width * (at - sigma) / scaled;
     }
@@ -32,14 +33,16 @@ tsr_status tsr__advance_er_sde(tsr_solver *s, tsr_error *err) {
         tsr__copy(s, s->latent, s->answer);
         return TSR_OK;
     }
-    double scale = noise_scale(next), ratio = scale / noise_scale(sigma), dt = next - sigma;
+    int order = s->options.order ? s->options.order : 3;
+    double power = (double)s->options.power;
+    double scale = noise_scale(next, power), ratio = scale / noise_scale(sigma, power), dt = next - sigma;
     TSR__COMBINE(s, s->latent, { ratio, s->latent }, { 1 - ratio, s->answer });
-    if (s->step > 0) {
+    if (s->step > 0 && order > 1) {
         double plain, moment, inverse = 1 / (sigma - tsr__sigma_back(s, 1));
-        integrate(sigma, next, &plain, &moment);
+        integrate(sigma, next, power, &plain, &moment);
         TSR__COMBINE(s, difference, { inverse, s->answer }, { -inverse, s->history[0] });
         TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { dt + plain * scale, difference });
-        if (s->step > 1) {
+        if (s->step > 1 && order > 2) {
             double second = (0.5 * dt * dt + moment * scale) * 2 / (sigma - tsr__sigma_back(s, 2));
             TSR__COMBINE(s, s->latent, { 1.0, s->latent }, { second, difference }, { -second, s->history[1] });
         }

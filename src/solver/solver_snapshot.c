@@ -14,7 +14,7 @@
 #include "solver/snapshot.h"
 #include "solver_priv.h"
 
-enum { VERSION = 1, MAGIC_SIZE = 8, NAME_SIZE = 64, CHECKSUM_SIZE = 8 };
+enum { VERSION = 2, MAGIC_SIZE = 8, NAME_SIZE = 64, CHECKSUM_SIZE = 8 };
 static const char magic[MAGIC_SIZE] = "TSRSOLV";
 
 static void visit_options(tsr__stream *io, tsr_solver_options *options) {
@@ -23,6 +23,9 @@ static void visit_options(tsr__stream *io, tsr_solver_options *options) {
     tsr__stream_word64(io, &options->seed);
     tsr__stream_real32(io, &options->sigma_min);
     tsr__stream_real32(io, &options->sigma_max);
+    tsr__stream_whole(io, &options->order);
+    tsr__stream_real32(io, &options->r);
+    tsr__stream_real32(io, &options->power);
 }
 
 static void visit_generator(tsr__stream *io, tsr_rng *rng) {
@@ -197,5 +200,6 @@ int tsr__solver_same_run(const tsr_solver *a, const tsr_solver *b) {
     return a->kind == b->kind && a->count == b->count && a->n_sigmas == b->n_sigmas &&
            memcmp(a->sigmas, b->sigmas, (size_t)a->n_sigmas * sizeof *a->sigmas) == 0 && x->eta == y->eta &&
            x->s_noise == y->s_noise && x->seed == y->seed && x->sigma_min == y->sigma_min &&
-           x->sigma_max == y->sigma_max && !x->noise && !y->noise;
+           x->sigma_max == y->sigma_max && x->order == y->order && x->r == y->r && x->power == y->power && !x->noise &&
+           !y->noise;
 }

@@ -106,6 +106,37 @@ class Convert(Case):
         self.assertEqual(self.files(), [])
 
 
+class Inspect(Case):
+    def says(self, path, *words):
+        text = self.good("inspect", path).stdout
+        for word in words:
+            self.assertIn(word, text)
+
+    def test_families_layouts_types_and_metadata(self):
+        files.write_folder(self.path("f"), "sdxl", shards=2)
+        self.says("f", "an SDXL checkpoint", "diffusers folder", "predicts eps", "F16 in", "MiB", '"text_heads":2')
+        self.says("f/unet/diffusion_pytorch_model-00001-of-00002.safetensors", "a UNet in diffusers layout")
+        self.says(os.path.join(files.GOLDEN, "tiny-sd2.safetensors"), "an SD2 checkpoint (safetensors)", "predicts v",
+                  "context width 64")
+        files.write(self.path("bare.safetensors"), {"x": files.Tensor("I32", [1], b"1234")},
+                    {"note": "two\nlines" + "n" * 400})
+        self.says("bare.safetensors", "a file of unknown kind", "I32 in 1 tensors", "note: two linesnnn", "nnn...")
+
+    def test_marks_of_training(self):
+        tensors, metadata = files.golden("sdxl")
+        for mark in ("v_pred", "ztsnr"):
+            tensors[mark] = files.Tensor("F32", [], b"\0\0\0\0")
+        files.write(self.path("m.safetensors"), tensors, metadata)
+        self.says("m.safetensors", "family SDXL, predicts v, zero terminal SNR")
+
+    def test_adapters(self):
+        layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+        content = broken_files.lora(layer, [8, 2048], [640, 8])
+        content.update(broken_files.lora("lora_te1_text_model_encoder_layers_0_mlp_fc1", [4, 768], [3072, 4]))
+        files.write(self.path("l.safetensors"), content, {"ss_network_dim": "8"})
+        self.says("l.safetensors", "a LoRA", "2 low-rank layers of rank 4 to 8, made for SDXL", "ss_network_dim: 8")
+
+
 class Broken(Case):
     def test_each_is_refused_with_its_reason(self):
         self.assertGreaterEqual(len({write.__name__ for write in broken_files.CASES}), 40)
@@ -198,6 +229,20 @@ class Paint(Case):
             self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole, family)
         parts["1"] = {"class_type": "UnetLoaderGGUF", "inputs": {"unet_name": "unet.safetensors"}}
         self.assertEqual(self.workflow(parts, ["1", 0], ["2", 0], ["3", 0]), whole)
+
+    def test_sd2_text_encoder_without_its_last_layer(self):
+        """As diffusers saves it: 23 layers of 24; the second-last one is read all the same."""
+        tensors, metadata = files.golden("sd2")
+        prefix = "cond_stage_model.model.transformer.resblocks."
+        for number in range(24):
+            for name, tensor in files.below(tensors, f"{prefix}{number % 3}.").items():
+                tensors[f"{prefix}{number}.{name}"] = tensor
+        files.write(self.path("all.safetensors"), tensors, metadata)
+        short = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix + "23.")}
+        self.assertLess(len(short), len(tensors))
+        files.write(self.path("short.safetensors"), short, metadata)
+        self.assertEqual(self.pixels("--model", "short.safetensors"), self.pixels("--model", "all.safetensors"))
+        self.refused(1, ["last layer"], "generate", "--model", "short.safetensors", "--clip-skip", "1")
 
     def test_what_the_network_predicts(self):
         single = os.path.join(files.GOLDEN, "tiny-sd2.safetensors")

@@ -115,6 +115,15 @@ class Run(ServeCase):
         status, data = self.server.request("POST", "/prompt", {"prompt": colour(1), "prompt_id": "my-own-id"})
         self.assertEqual((status, json.loads(data)["error"]["type"]), (400, "prompt_id_exists"))
 
+    def test_a_name_in_extra_data_cannot_spoil_the_lists(self):
+        """Marked as the parser marks long integers: it must stay a name, or nobody can read /queue and /history."""
+        extra = {"\u0001#1234567890123456789": 1}
+        job = self.server.submit(colour(2), extra_data=extra)
+        entry = self.server.wait_for(job)
+        self.assertEqual(entry["status"]["status_str"], "success")
+        self.assertEqual(entry["prompt"][3]["\u0001#1234567890123456789"], 1)
+        self.assertIn(job, self.server.get("/history"))
+
     def test_jobs_are_listed(self):
         job = self.server.submit(colour(7), extra_data={"extra_pnginfo": {"workflow": {"id": "listed"}}})
         self.server.wait_for(job)

@@ -119,7 +119,7 @@ static void compare(const char *name, int h, int w) {
     int ids[TOKENS] = { 49406, 320, 2368, 49407 };
     float *rows = calloc(2 * text_each, sizeof *rows);
     assert_non_null(rows);
-    const tsr__clip_want last = { -1, 1, NULL };
+    const tsr__clip_want last = { .layer = -1, .normed = 1 };
     const tsr__nn_terms *one[1] = { text_terms };
     tsr__nn_terms_use(base.nn, one, 1);
     OK(tsr__clip_encode(base.clip, rows, ids, 1, last, &err));

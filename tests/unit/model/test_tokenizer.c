@@ -187,6 +187,76 @@ static void tokenize__refuses_embeddings_and_long_prompts(void **state) {
     free(prompt);
 }
 
+/* --- embeddings: "two" is rows 5 and 6, "ten" ten rows from 20 on --- */
+static tsr_status find_test_rows(void *user, const char *name, size_t length, int *found, int *first, int *count,
+                                 tsr_error *err) {
+    (void)user;
+    (void)err;
+    *found = length == 3 && (memcmp(name, "two", 3) == 0 || memcmp(name, "ten", 3) == 0);
+    *first = *name == 't' && name[1] == 'w' ? 5 : 20;
+    *count = *first == 5 ? 2 : 10;
+    return TSR_OK;
+}
+
+static const tsr__embedding_source SOURCE = { NULL, find_test_rows };
+
+static tsr__token_chunks tokenize_extra(const char *prompt) {
+    tsr__token_chunks chunks;
+    tsr_error err = TSR_ERROR_INIT;
+    if (tsr__tokenize_with(tokenizer, &chunks, prompt, END, &SOURCE, &err) != TSR_OK) fail_msg("%s", err.message);
+    return chunks;
+}
+
+static void expect_ids(const char *prompt, int count, const int *ids) {
+    tsr__token_chunks chunks = tokenize_extra(prompt);
+    for (int i = 0; i < count; i++)
+        if (chunks.ids[1 + i] != ids[i]) fail_msg("%s: [%d] %d, not %d", prompt, i, chunks.ids[1 + i], ids[i]);
+    assert_int_equal(chunks.ids[1 + count], END);
+    tsr__token_chunks_clear(&chunks);
+}
+
+static void embedding__rows_stand_for_words(void **state) {
+    enum { FIVE = TSR__EXTRA_TOKEN + 5, SIX = TSR__EXTRA_TOKEN + 6, COMMA = 267 };
+    (void)state;
+    expect_ids("embedding:two", 2, (const int[]){ FIVE, SIX });
+    expect_ids("cat embedding:two tree", 4, (const int[]){ CAT, FIVE, SIX, TREE });
+    expect_ids("cat\nembedding:two, tree", 5, (const int[]){ CAT, FIVE, SIX, COMMA, TREE });
+    expect_ids("embedding:two embedding:two", 4, (const int[]){ FIVE, SIX, FIVE, SIX });
+    tsr__token_chunks chunks = tokenize_extra("cat (embedding:two:1.5)");
+    assert_true(chunks.weighted && chunks.weights[1] == 1.0f && chunks.weights[2] == 1.5f && chunks.weights[3] == 1.5f);
+    tsr__token_chunks_clear(&chunks);
+}
+
+static void embedding__is_cut_between_chunks_like_a_long_word(void **state) {
+    (void)state;
+    char *prompt = repeat("", 74, "embedding:two"); /* 74 words: one place is left */
+    tsr__token_chunks chunks = tokenize_extra(prompt);
+    assert_int_equal(chunks.chunks, 2);
+    assert_int_equal(chunks.ids[75], END); /* short: moves whole */
+    assert_int_equal(chunks.ids[TSR__CHUNK + 1], TSR__EXTRA_TOKEN + 5);
+    tsr__token_chunks_clear(&chunks);
+    free(prompt);
+    prompt = repeat("", 74, "embedding:ten");
+    chunks = tokenize_extra(prompt);
+    assert_int_equal(chunks.ids[75], TSR__EXTRA_TOKEN + 20); /* long: cut */
+    assert_int_equal(chunks.ids[TSR__CHUNK + 1], TSR__EXTRA_TOKEN + 21);
+    tsr__token_chunks_clear(&chunks);
+    free(prompt);
+}
+
+static void embedding__missing_ones_are_named(void **state) {
+    static const char *const prompts[] = { "a embedding:none b", "embedding:two:1.2", "embedding: two",
+                                           "embedding:,,," };
+    (void)state;
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        tsr__token_chunks chunks;
+        tsr_error err = TSR_ERROR_INIT;
+        assert_int_equal(tsr__tokenize_with(tokenizer, &chunks, prompts[i], END, &SOURCE, &err), TSR_NOT_FOUND);
+        assert_non_null(strstr(err.message, "\"embedding:"));
+        assert_null(chunks.ids);
+    }
+}
+
 static void unicode__classes_and_lower_case(void **state) {
     (void)state;
     uint32_t lower[2];
@@ -213,6 +283,9 @@ int main(void) {
         cmocka_unit_test(tokenize__survives_every_byte),
         cmocka_unit_test(tokenize__handles_the_longest_word),
         cmocka_unit_test(tokenize__refuses_embeddings_and_long_prompts),
+        cmocka_unit_test(embedding__rows_stand_for_words),
+        cmocka_unit_test(embedding__is_cut_between_chunks_like_a_long_word),
+        cmocka_unit_test(embedding__missing_ones_are_named),
         cmocka_unit_test(unicode__classes_and_lower_case),
     };
     return cmocka_run_group_tests(tests, make_tokenizer, free_tokenizer);

@@ -279,7 +279,7 @@ static void new__refuses_bad_options(void **state) {
     tsr_solver_options good = TSR_SOLVER_OPTIONS_INIT, bad[6];
     for (int i = 0; i < 6; i++) bad[i] = good;
     bad[0].eta = -1.0f;
-    bad[1].s_noise = 0.0f;
+    bad[1].s_noise = -1.0f;
     bad[2].struct_size = 3;
     bad[3].eta = NAN;
     bad[4].sigma_min = 3.0f;

@@ -68,6 +68,16 @@ static void open_any__prefers_params_ema_and_joins_names(void **state) {
     tsr__weights_close(weights);
 }
 
+static void open_any__reads_an_embedding(void **state) {
+    (void)state;
+    tsr__weights *weights = open_file("good_embedding");
+    const tsr__tensor_view *view = tsr__weights_find(weights, "string_to_param.*");
+    assert_int_equal(tsr__weights_count(weights), 1);
+    assert_non_null(view);
+    assert_true(view->rank == 2 && view->shape[0] == 2 && view->shape[1] == 128);
+    tsr__weights_close(weights);
+}
+
 static void open_any__reads_the_old_format(void **state) {
     (void)state;
     tsr__weights *weights = open_file("good_old");
@@ -246,6 +256,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open_any__reads_every_container),
         cmocka_unit_test(open_any__prefers_params_ema_and_joins_names),
+        cmocka_unit_test(open_any__reads_an_embedding),
         cmocka_unit_test(open_any__reads_the_old_format),
         cmocka_unit_test(open_any__makes_strided_tensors_dense),
         cmocka_unit_test(open_any__reads_every_type),
