@@ -76,6 +76,19 @@ class Run(ServeCase):
         own.wait_end(job)
         self.assertEqual([t for t, d in other.events if d.get("prompt_id") == job], [])
 
+    def test_a_client_that_comes_back_hears_of_the_node_in_hand_and_of_its_end(self):
+        job = self.server.submit(painting(19, steps=LONG), client_id="back")
+        first = self.socket("back")
+        first.wait_for(lambda t, d: t == "progress" and d["prompt_id"] == job)
+        back = self.socket("back")
+        back.wait_for(lambda t, d: t == "executing" and d["node"] == "5" and d["prompt_id"] == job)
+        self.server.post("/interrupt", {"prompt_id": job})
+        back.wait_end(job)
+        late = self.socket("back")
+        late.wait_for(lambda t, d: t == "status")
+        time.sleep(0.1)
+        self.assertEqual([d for t, d in late.events if t == "executing"], [])
+
     def test_an_equal_second_run_is_cached_and_shows_its_output(self):
         socket = self.socket("again")
         first = self.server.submit(painting(14), client_id="again")
