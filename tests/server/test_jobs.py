@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 import unittest
+import urllib.parse
 
 from serve_case import ServeCase, Server, colour, painting
 
@@ -88,6 +89,20 @@ class Run(ServeCase):
         late.wait_for(lambda t, d: t == "status")
         time.sleep(0.1)
         self.assertEqual([d for t, d in late.events if t == "executing"], [])
+
+    def test_saving_stays_in_the_output_folder_and_can_be_viewed(self):
+        away, link = os.path.join(self.folder, "away"), os.path.join(self.folder, "output", "link")
+        os.mkdir(away)
+        os.symlink(away, link)
+        for i, prefix in enumerate(("link/p", "../p", "a/../../p", "/tmp/p", ".p", "a/.b/p", "a//p", "p/", "p\n", "a\\p")):
+            with self.subTest(prefix=prefix):
+                entry = self.server.wait_for(self.server.submit(colour(60 + i, prefix)))
+                self.assertEqual((entry["status"]["status_str"], entry["outputs"]), ("error", {}))
+        self.assertEqual(os.listdir(away), [])
+        entry = self.server.wait_for(self.server.submit(colour(80, "\u00e9t\u00e9/a b/\u65e5 %26#?")))
+        item, = self.outputs(entry)
+        status, data = self.server.request("GET", "/view?" + urllib.parse.urlencode(item))
+        self.assertEqual((status, data[:4]), (200, b"\x89PNG"))
 
     def test_an_equal_second_run_is_cached_and_shows_its_output(self):
         socket = self.socket("again")
