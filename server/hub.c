@@ -89,6 +89,19 @@ void srv_hub_push(srv_hub *hub, srv_socket *socket, srv_frame *frame) {
     srv_frame_unref(frame);
 }
 
+/* In one step: the worker forgets its node before it tells the end, so that nothing is told of a node behind that. */
+void srv_hub_tell_node(srv_hub *hub, srv_socket *socket) {
+    pthread_mutex_lock(&hub->lock);
+    srv_worker_state state = srv_worker_get_state(hub->context->worker);
+    srv_frame *frame = NULL;
+    if (state.node[0] && strcmp(state.client, socket->id) == 0)
+        frame = srv_hub_frame("executing", json_pack("{s:s, s:s, s:s}", "node", state.node, "display_node", state.node,
+                                                     "prompt_id", state.job));
+    if (frame) push(hub, socket, frame);
+    pthread_mutex_unlock(&hub->lock);
+    srv_frame_unref(frame);
+}
+
 /* --- who is there --------------------------------------------------------------------------------------------------------- */
 /* ComfyUI leaves a socket open whose clientId a newer one takes, but sends it nothing more. It is the first to go when
  * there is no room. */

@@ -33,6 +33,8 @@ int srv_hub_add(srv_hub *hub, srv_socket *socket);
 void srv_hub_remove(srv_hub *hub, srv_socket *socket);
 /* One frame for one socket; takes the reference. */
 void srv_hub_push(srv_hub *hub, srv_socket *socket, srv_frame *frame);
+/* To a client that comes back while its job runs: where that is. */
+void srv_hub_tell_node(srv_hub *hub, srv_socket *socket);
 /* {"type": type, "data": data} as a frame; takes the reference to data. NULL when out of memory. */
 srv_frame *srv_hub_frame(const char *type, json_t *data);
 

@@ -181,14 +181,6 @@ static int open_session(session *s, srv_request *request, char accept[SRV_WS_ACC
     return 0;
 }
 
-/* A client that comes back while its job runs learns where it is. */
-static void tell_node_in_hand(session *s) {
-    srv_worker_state state = srv_worker_get_state(s->context->worker);
-    if (!state.node[0] || strcmp(state.client, s->socket.id) != 0) return;
-    json_t *data = json_pack("{s:s, s:s, s:s}", "node", state.node, "display_node", state.node, "prompt_id", state.job);
-    srv_hub_push(s->socket.hub, &s->socket, srv_hub_frame("executing", data));
-}
-
 static int handle_socket(srv_request *request) {
     char accept[SRV_WS_ACCEPT_SIZE], answer[256];
     session s;
@@ -204,7 +196,7 @@ static int handle_socket(srv_request *request) {
     if (mg_write(request->connection, answer, (size_t)n) == n) {
         s.fd = srv_peer_socket(request->peer);
         srv_peer_rest(request->peer); /* from here on pings tell whether it lives */
-        tell_node_in_hand(&s);
+        srv_hub_tell_node(s.socket.hub, &s.socket);
         run(&s);
     }
     srv_hub_remove(s.socket.hub, &s.socket);

@@ -200,6 +200,7 @@ static void end_job(errand *e, const tsr_error *fault, double seconds) {
     srv_metrics_job_ended(context->metrics, status, seconds);
     srv_log_event(context->log, fault && fault->status != TSR_CANCELLED ? SRV_LOG_WARNING : SRV_LOG_INFO, "job_done",
                   "job=%s status=%s seconds=%.2f attempt=%d", e->run.job->id, status, seconds, e->run.job->attempt);
+    set_state(e->worker, "", 0, 0); /* who connects from here on has nothing to follow */
     srv_run_tell_end(&e->run);
 }
 

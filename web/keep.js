@@ -56,11 +56,17 @@ export function remember(name, value) {
   } catch { /* nothing is kept then */ }
 }
 
-/** The same identifier at every visit, so that the server's events of a running job find this page again. */
+/** The tab's own identifier. It outlives a reload, so that the server's events of a running job find the page again; two
+ * tabs must not share one, since the newer socket of a client takes the place of the older. */
 export function clientId() {
-  const known = recall('client', '');
-  if (known) return known;
-  const fresh = randomId();
-  remember('client', fresh);
-  return fresh;
+  try {
+    // Taken out while the page lives: a copy of the tab copies what lies here.
+    const known = sessionStorage.getItem('tessera.client');
+    sessionStorage.removeItem('tessera.client');
+    const id = known || randomId();
+    window.addEventListener('pagehide', () => sessionStorage.setItem('tessera.client', id));
+    return id;
+  } catch {
+    return randomId();
+  }
 }

@@ -164,9 +164,34 @@ static int next_number(const char *folder, const char *name, const tsr_workflow_
     return last + 1;
 }
 
+/* No step begins with a dot and none holds a control character: such files could be written, but the server would never
+ * show them. */
 static int is_safe_prefix(const char *prefix) {
-    return *prefix && *prefix != '/' && !strstr(prefix, "..") && !strchr(prefix, '\\') &&
-           prefix[strlen(prefix) - 1] != '/';
+    int starts = 1;
+    for (const unsigned char *at = (const unsigned char *)prefix; *at; at++) {
+        if ((starts && (*at == '.' || *at == '/')) || *at < ' ' || *at == 0x7f || *at == '\\') return 0;
+        starts = *at == '/';
+    }
+    return !starts && !strstr(prefix, "..");
+}
+
+/* Whether a step of the subfolder is a link, which could lead out of the root. */
+static int has_link(const char *root, const char *subfolder) {
+    int found = 0;
+    size_t start = strlen(root) + 1;
+    char *path = tsr__format("%s/%s", root, subfolder);
+    if (!path) return 1;
+    for (char *at = path + start; !found; at++) {
+        struct stat about;
+        char kept = *at;
+        if (kept != '/' && kept != 0) continue;
+        *at = 0;
+        found = lstat(path, &about) == 0 && S_ISLNK(about.st_mode);
+        *at = kept;
+        if (!kept) break;
+    }
+    free(path);
+    return found;
 }
 
 tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const char *prefix, const char *extension,
@@ -186,6 +211,9 @@ tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const cha
     const char *name = slash ? slash + 1 : prefix;
     if (root) folder = slash ? tsr__format("%s/%s", root, o->subfolder) : tsr__strdup(root);
     if (!o->node || !o->type || !o->subfolder || (root && !folder)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (folder && slash && has_link(root, o->subfolder))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "filename_prefix: '%.200s' goes through a link, and links are not followed",
+                 prefix);
     if (folder) TSR_TRY(make_folders(folder, err));
     o->filename = tsr__format("%s_%05d_%s", name, next_number(folder, name, outputs, o->subfolder), extension);
     if (folder && o->filename) o->path = tsr__format("%s/%s", folder, o->filename);

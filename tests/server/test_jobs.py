@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 import unittest
+import urllib.parse
 
 from serve_case import ServeCase, Server, colour, painting
 
@@ -75,6 +76,33 @@ class Run(ServeCase):
         job = self.server.submit(painting(13), client_id="own")
         own.wait_end(job)
         self.assertEqual([t for t, d in other.events if d.get("prompt_id") == job], [])
+
+    def test_a_client_that_comes_back_hears_of_the_node_in_hand_and_of_its_end(self):
+        job = self.server.submit(painting(19, steps=LONG), client_id="back")
+        first = self.socket("back")
+        first.wait_for(lambda t, d: t == "progress" and d["prompt_id"] == job)
+        back = self.socket("back")
+        back.wait_for(lambda t, d: t == "executing" and d["node"] == "5" and d["prompt_id"] == job)
+        self.server.post("/interrupt", {"prompt_id": job})
+        back.wait_end(job)
+        late = self.socket("back")
+        late.wait_for(lambda t, d: t == "status")
+        time.sleep(0.1)
+        self.assertEqual([d for t, d in late.events if t == "executing"], [])
+
+    def test_saving_stays_in_the_output_folder_and_can_be_viewed(self):
+        away, link = os.path.join(self.folder, "away"), os.path.join(self.folder, "output", "link")
+        os.mkdir(away)
+        os.symlink(away, link)
+        for i, prefix in enumerate(("link/p", "../p", "a/../../p", "/tmp/p", ".p", "a/.b/p", "a//p", "p/", "p\n", "a\\p")):
+            with self.subTest(prefix=prefix):
+                entry = self.server.wait_for(self.server.submit(colour(60 + i, prefix)))
+                self.assertEqual((entry["status"]["status_str"], entry["outputs"]), ("error", {}))
+        self.assertEqual(os.listdir(away), [])
+        entry = self.server.wait_for(self.server.submit(colour(80, "\u00e9t\u00e9/a b/\u65e5 %26#?")))
+        item, = self.outputs(entry)
+        status, data = self.server.request("GET", "/view?" + urllib.parse.urlencode(item))
+        self.assertEqual((status, data[:4]), (200, b"\x89PNG"))
 
     def test_an_equal_second_run_is_cached_and_shows_its_output(self):
         socket = self.socket("again")

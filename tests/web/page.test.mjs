@@ -98,6 +98,24 @@ test('a reload in the middle finds the scene and the running job; cancelling end
   await page.close();
 });
 
+test('two tabs each follow their own job', async () => {
+  const first = await Driver.open(browser, server.url);
+  const second = new Driver(await first.page.context().newPage(), server.url);
+  await second.load();
+  for (const tab of [first, second]) await tab.page.fill('#base-prompt', 'a house on grass field');
+  await first.page.fill('[data-key="steps"] input', '400');
+  await first.page.click('#generate');
+  await until(async () => /^Step \d+ of 400/.test(await first.page.textContent('#progress-words')), 'progress in the older tab');
+  await first.page.reload();
+  await first.ready();
+  await until(async () => /^Step \d+ of 400/.test(await first.page.textContent('#progress-words')), 'progress in it after a reload');
+  await until(async () => await second.page.locator('#queue .job').count() === 1, 'the job in the other tab');
+  await first.page.click('#stop');
+  for (const tab of [first, second]) await until(async () => await tab.page.locator('#queue .job').count() === 0, 'an empty queue in both');
+  assert.deepEqual(second.faults, []);
+  await first.close();
+});
+
 test('brush, eraser, fill, box, undo and redo change the mask as they should', async () => {
   const page = await Driver.open(browser, server.url);
   const painted = async () => (await page.masks())[0]?.painted ?? 0;
