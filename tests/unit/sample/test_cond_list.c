@@ -48,8 +48,10 @@ static network evaluate(float out[2][2 * PIXELS], const tsr__cond_entry *positiv
     tsr_error err = TSR_ERROR_INIT;
     assert_int_equal(tsr__cond_pair_new(&pair, positive, n_positive, negative, n_negative, &err), TSR_OK);
     tsr__cond_denoiser_init(&lists, &net);
-    const tsr_denoise_call calls[2] = { { x, sigma, tsr__cond_pair_side(pair, 0), out[0] },
-                                        { x, sigma, tsr__cond_pair_side(pair, 1), out[1] } };
+    const tsr_denoise_call calls[2] = {
+        { .x = x, .sigma = sigma, .cond = tsr__cond_pair_side(pair, 0), .denoised = out[0] },
+        { .x = x, .sigma = sigma, .cond = tsr__cond_pair_side(pair, 1), .denoised = out[1] }
+    };
     assert_int_equal(lists.denoiser.denoise(lists.denoiser.user, shape, calls, 2, &err), TSR_OK);
     tsr__cond_pair_free(pair);
     return n;

@@ -424,9 +424,17 @@ static void sample__refuses_bad_input(void **state) {
 }
 
 static tsr__impact_call impact_call(const tsr_guide *guide, const char *sampler) {
-    tsr__impact_call call = {
-        guide, sampler, "karras", 1.0, 0, 7, 6, 2, 3, 1, TSR__RECOVERY_BETWEEN, NULL, 0.25, NULL
-    };
+    tsr__impact_call call = { .guide = guide,
+                              .sampler = sampler,
+                              .scheduler = "karras",
+                              .sigma_factor = 1.0,
+                              .seed = 7,
+                              .steps = 6,
+                              .start = 2,
+                              .end = 3,
+                              .leftover = 1,
+                              .recovery = TSR__RECOVERY_BETWEEN,
+                              .recovery_ratio = 0.25 };
     return call;
 }
 
