@@ -142,7 +142,8 @@ static void predict(float *out, tsr_engine *with, const char *prompt, const floa
     OK(tsr_engine_denoiser(&denoiser, with, &err));
     OK(tsr_engine_encode_prompt(&positive, with, prompt, 1, &err));
     OK(tsr_engine_encode_prompt(&negative, with, "", 1, &err));
-    tsr_denoise_call calls[2] = { { x, sigma, positive, yes }, { x, sigma, negative, no } };
+    tsr_denoise_call calls[2] = { { .x = x, .sigma = sigma, .cond = positive, .denoised = yes },
+                                  { .x = x, .sigma = sigma, .cond = negative, .denoised = no } };
     OK(denoiser->denoise(denoiser->user, shape, calls, 2, &err));
     for (int i = 0; i < COUNT; i++) out[i] = no[i] + (yes[i] - no[i]) * 4.0f;
 }
