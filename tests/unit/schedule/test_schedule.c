@@ -162,6 +162,26 @@ static void suggest__finds_the_nearest_or_nothing(void **state) {
     assert_null(tsr__suggest(endless, tsr_scheduler_name, n));
 }
 
+/* Expected: the formula of ComfyUI's "zsnr" in float64, computed by a Python script. */
+static void zero_snr__ends_at_nearly_no_signal(void **state) {
+    (void)state;
+    static const struct {
+        int timestep;
+        double sigma;
+    } expected[] = { { 0, 0.029167158151720367 }, { 1, 0.042067565831890544 }, { 250, 0.7298410903629242 },
+                     { 500, 1.7745574742873307 }, { 900, 18.351919271426066 }, { 998, 2254.2379783370716 },
+                     { 999, 4518.7636986558555 } };
+    tsr_sigma_table *zero = NULL;
+    assert_int_equal(tsr_sigma_table_new_zero_snr(&zero, 0.00085, 0.012, 1000, NULL), TSR_OK);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const double sigma = (double)zero->sigmas[expected[i].timestep];
+        if (fabs(sigma / expected[i].sigma - 1.0) > 1e-7)
+            fail_msg("sigma %d is %.9g, expected %.9g", expected[i].timestep, sigma, expected[i].sigma);
+        assert_true(tsr_timestep_of_sigma(zero, zero->sigmas[expected[i].timestep]) == (float)expected[i].timestep);
+    }
+    tsr_sigma_table_free(zero);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedulers__descend_to_zero),
@@ -174,6 +194,7 @@ int main(void) {
         cmocka_unit_test(sigma_table__refuses_bad_betas),
         cmocka_unit_test(beta_quantile__matches_closed_forms),
         cmocka_unit_test(suggest__finds_the_nearest_or_nothing),
+        cmocka_unit_test(zero_snr__ends_at_nearly_no_signal),
     };
     return cmocka_run_group_tests(tests, open_table, close_table);
 }
