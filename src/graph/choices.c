@@ -151,6 +151,10 @@ tsr_status tsr__choices_upscale_models(tsr__names *out, const tsr_graph *graph, 
     return names_in(out, graph, "upscale_models", upscaler_files, err);
 }
 
+tsr_status tsr__choices_control_nets(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
+    return names_in(out, graph, "controlnet", upscaler_files, err);
+}
+
 tsr_status tsr__choices_pictures(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
     return names_in(out, graph, "input", picture_files, err);
 }
@@ -170,6 +174,7 @@ const char *tsr__choices_folder(tsr__choices_fn choices) {
         { tsr__choices_vaes, "vae" },
         { tsr__choices_loras, "loras" },
         { tsr__choices_upscale_models, "upscale_models" },
+        { tsr__choices_control_nets, "controlnet" },
         { tsr__choices_pictures, "input" },
         { tsr__choices_latents, "input" },
     };

@@ -73,9 +73,10 @@ typedef struct tsr__adapter {
     double model, clip;
 } tsr__adapter;
 
-/* A text as one model's network wants it. */
+/* A text and its control as one model's network wants them. */
 typedef struct tsr__bound {
     tsr__text *text;
+    tsr__control *control;
     tsr__conditioning *cond;
     struct tsr__bound *next;
 } tsr__bound;
@@ -141,6 +142,11 @@ tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot,
 /* A guide for a MODEL and two CONDITIONINGs; negative may be NULL. Valid until the run ends. */
 tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *model, tsr__value *positive,
                            tsr__value *negative, double cfg, tsr_error *err);
+/* models_control.c: the uses of a chain, as the engine takes them; *out is the caller's count. */
+tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const tsr__control *control, tsr_error *err);
+/* The negative as it is sampled beside the positive: itself, or a copy with the controls that ControlNetApply gives to both.
+ * *out is the caller's reference. */
+tsr_status tsr__control_negative(tsr__value **out, const tsr__value *positive, tsr__value *negative, tsr_error *err);
 /* Forgets what one run bound; closes engines that it did not use, but for model_memory. */
 void tsr__slots_end_run(tsr_graph *graph);
 /* Closes all engines; slots that values stand for stay. */

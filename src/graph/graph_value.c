@@ -38,6 +38,17 @@ static void free_masks(tsr__masks *masks) {
 static void clear_cond(tsr__cond *cond) {
     tsr__text_unref(cond->text);
     tsr__value_unref(cond->mask);
+    tsr__control_unref(cond->control);
+}
+
+void tsr__control_unref(tsr__control *control) {
+    while (control && --control->refs == 0) {
+        tsr__control *previous = control->previous;
+        tsr__value_unref(control->net);
+        tsr__value_unref(control->image);
+        free(control);
+        control = previous;
+    }
 }
 
 void tsr__value_unref(tsr__value *value) {
@@ -75,6 +86,8 @@ static size_t conds_bytes(const tsr__value *value) {
             add(bytes, sizeof *value->conds +
                            ((size_t)text->tokens * (size_t)text->width + (size_t)text->pooled_width) * sizeof(float));
         if (value->conds[i].mask) bytes = add(bytes, tsr__value_bytes(value->conds[i].mask));
+        for (const tsr__control *at = value->conds[i].control; at; at = at->previous)
+            bytes = add(bytes, tsr__value_bytes(at->image));
     }
     return bytes;
 }
@@ -233,6 +246,7 @@ static void copy_cond(tsr__cond *to, const tsr__cond *from) {
     *to = *from;
     to->text->refs++;
     to->mask = tsr__value_ref(from->mask);
+    if (to->control) to->control->refs++;
 }
 
 tsr_status tsr__value_join_conds(tsr__value **out, const tsr__value *a, const tsr__value *b, tsr_error *err) {

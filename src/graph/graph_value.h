@@ -29,6 +29,7 @@
     X(SAMPLER, "SAMPLER")                                                                                              \
     X(GUIDER, "GUIDER")                                                                                                \
     X(NOISE, "NOISE")                                                                                                  \
+    X(CONTROL_NET, "CONTROL_NET")                                                                                      \
     X(UPSCALE_MODEL, "UPSCALE_MODEL")                                                                                  \
     X(BASIC_PIPE, "BASIC_PIPE")                                                                                        \
     X(KSAMPLER, "KSAMPLER")                                                                                            \
@@ -65,6 +66,16 @@ typedef struct tsr__text {
     float *pooled; /* [pooled_width], SDXL's; NULL where that is 0 */
 } tsr__text;
 
+/* One use of a control network, and those before it. Shared, never changed. */
+typedef struct tsr__control {
+    int refs;
+    struct tsr__control *previous;
+    struct tsr__value *net, *image; /* CONTROL_NET, IMAGE */
+    float strength;
+    double start, end; /* of the sampling, 0..1 */
+    int everywhere;    /* a negative without control gets it too */
+} tsr__control;
+
 /* One entry of a CONDITIONING list. */
 typedef struct tsr__cond {
     tsr__text *text;
@@ -73,8 +84,9 @@ typedef struct tsr__cond {
     double area[4];          /* h, w, y, x: latent pixels, or shares of the latent's size */
     struct tsr__value *mask; /* NULL or MASK */
     float mask_strength;
-    int mask_bounds;   /* evaluated on the mask's bounding box only */
-    double start, end; /* of the sampling, 0..1 */
+    int mask_bounds;       /* evaluated on the mask's bounding box only */
+    double start, end;     /* of the sampling, 0..1 */
+    tsr__control *control; /* NULL: none */
 } tsr__cond;
 
 typedef struct tsr__value {
@@ -84,7 +96,7 @@ typedef struct tsr__value {
     uint64_t bits;   /* INT as a seed: all 64 bits */
     double number;   /* FLOAT, INT */
     int boolean;
-    char *text; /* STRING, COMBO */
+    char *text; /* STRING, COMBO; CONTROL_NET: the file */
     tsr_latent *latent;
     tsr__pictures pictures;
     tsr__masks masks;
@@ -128,6 +140,7 @@ tsr_status tsr__value_parts(tsr__value **out, tsr__type type, const struct tsr__
 /* An encoded text of that size, not filled. */
 tsr_status tsr__text_new(tsr__text **out, int tokens, int width, int pooled_width, tsr_error *err);
 void tsr__text_unref(tsr__text *text);
+void tsr__control_unref(tsr__control *control); /* NULL is allowed */
 /* One plain entry; takes over the caller's count of text. */
 tsr_status tsr__value_take_text(tsr__value **out, tsr__text *text, tsr_error *err);
 /* A copy whose entries may be changed before it is handed on. */

@@ -15,6 +15,7 @@ static void clear_bound(tsr__slot *slot) {
         free(slot->bound->cond->prompt);
         free(slot->bound->cond);
         tsr__text_unref(slot->bound->text);
+        tsr__control_unref(slot->bound->control);
         free(slot->bound);
         slot->bound = next;
     }
@@ -296,14 +297,15 @@ done:
 
 /* --- texts ---------------------------------------------------------------------------------------------------------------- */
 /* The handle of a text for one model; the same text gives the same handle, so that sampling evaluates it once. */
-static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, tsr_error *err) {
+static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *from, tsr_error *err) {
     tsr_status status = TSR_OK;
+    tsr__text *text = from->text;
     tsr__bound *bound = NULL;
     tsr__conditioning *cond = NULL;
     tsr_engine *engine = tsr__slot_now(slot);
     *out = NULL;
     for (tsr__bound *at = slot->bound; at; at = at->next) {
-        if (at->text != text) continue;
+        if (at->text != text || at->control != from->control) continue;
         *out = at->cond;
         return TSR_OK;
     }
@@ -327,10 +329,13 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
         memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);
     }
     cond->adapters = slot->base && !slot->merged ? slot->set : NULL;
+    TSR_TRY(tsr__control_bind(&cond->controls, engine, from->control, err));
     TSR_TRY(tsr__engine_make_context(engine, cond, err));
     TSR_ALLOC_ZERO(err, bound, 1);
     bound->text = text;
     text->refs++;
+    bound->control = from->control;
+    if (from->control) from->control->refs++;
     bound->cond = cond;
     bound->next = slot->bound;
     slot->bound = bound;
@@ -338,6 +343,8 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, tsr__text *text, 
     cond = NULL;
 done:
     if (cond) {
+        tsr__controls_drop(cond);
+        tsr__unet_context_free(cond->context);
         free(cond->values);
         free(cond->pooled);
     }
@@ -362,7 +369,7 @@ static tsr_status entries_of(tsr__cond_entry **out, tsr__slot *slot, const tsr__
     for (int i = 0; i < list->n_conds; i++) {
         const tsr__cond *from = &list->conds[i];
         tsr__cond_entry *to = &entries[i];
-        TSR_TRY(bind_text(&to->cond, slot, from->text, err));
+        TSR_TRY(bind_text(&to->cond, slot, from, err));
         to->strength = from->strength;
         to->area_kind = from->area_kind;
         memcpy(to->area, from->area, sizeof to->area);
@@ -385,6 +392,7 @@ static tsr_status bind_pair(const tsr__cond_pair **out, tsr__slot *slot, tsr__va
     tsr_status status = TSR_OK;
     tsr__cond_entry *entries[2] = { NULL, NULL };
     tsr__pair *made = NULL;
+    tsr__value *steered = NULL;
     *out = NULL;
     for (tsr__pair *at = slot->pairs; at; at = at->next) {
         if (at->sides[0] != positive || at->sides[1] != negative) continue;
@@ -393,7 +401,8 @@ static tsr_status bind_pair(const tsr__cond_pair **out, tsr__slot *slot, tsr__va
     }
     TSR_ALLOC_ZERO(err, made, 1);
     TSR_TRY(entries_of(&entries[0], slot, positive, err));
-    TSR_TRY(entries_of(&entries[1], slot, negative, err));
+    TSR_TRY(tsr__control_negative(&steered, positive, negative, err));
+    TSR_TRY(entries_of(&entries[1], slot, steered, err));
     TSR_TRY(tsr__cond_pair_new(&made->pair, entries[0], positive->n_conds, entries[1], negative->n_conds, err));
     made->sides[0] = tsr__value_ref(positive);
     made->sides[1] = tsr__value_ref(negative);
@@ -402,6 +411,7 @@ static tsr_status bind_pair(const tsr__cond_pair **out, tsr__slot *slot, tsr__va
     *out = made->pair;
     made = NULL;
 done:
+    tsr__value_unref(steered);
     free(made);
     free(entries[0]);
     free(entries[1]);
@@ -414,6 +424,7 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     tsr__slot *slot = model->slot;
     tsr_engine *engine = NULL;
     const tsr__cond_pair *pair = NULL;
+    tsr__value *steered = NULL;
     memset(out, 0, sizeof *out);
     out->cfg = (float)cfg;
     if (!negative) negative = positive;
@@ -421,8 +432,9 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     graph->painter = slot;
     TSR_TRY(tsr_engine_denoiser(&out->denoiser, engine, err));
     if (is_plain(positive) && is_plain(negative)) {
-        TSR_TRY(bind_text(&out->positive, slot, positive->conds[0].text, err));
-        TSR_TRY(bind_text(&out->negative, slot, negative->conds[0].text, err));
+        TSR_TRY(bind_text(&out->positive, slot, &positive->conds[0], err));
+        TSR_TRY(tsr__control_negative(&steered, positive, negative, err));
+        TSR_TRY(bind_text(&out->negative, slot, &steered->conds[0], err));
         goto done;
     }
     TSR_TRY(bind_pair(&pair, slot, positive, negative, err));
@@ -431,5 +443,6 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     out->positive = tsr__cond_pair_side(pair, 0);
     out->negative = tsr__cond_pair_side(pair, 1);
 done:
+    tsr__value_unref(steered);
     return status;
 }

@@ -155,7 +155,7 @@ tsr_status tsr__run_record(tsr__call *call, tsr_error *err);
 extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__nodes_latent, tsr__nodes_image,
     tsr__nodes_vae, tsr__nodes_mask, tsr__nodes_sampling, tsr__nodes_custom_sampling, tsr__nodes_impact,
     tsr__nodes_impact_upscale, tsr__nodes_inspire, tsr__nodes_sigmas, tsr__nodes_scene, tsr__nodes_latent_ops,
-    tsr__nodes_image_ops, tsr__nodes_impact_ksampler, tsr__nodes_samplers, tsr__nodes_image_filters;
+    tsr__nodes_image_ops, tsr__nodes_impact_ksampler, tsr__nodes_control, tsr__nodes_samplers, tsr__nodes_image_filters;
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);
@@ -163,6 +163,7 @@ tsr_status tsr__choices_unets(tsr__names *out, const tsr_graph *graph, tsr_error
 tsr_status tsr__choices_text_encoders(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_vaes(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_loras(tsr__names *out, const tsr_graph *graph, tsr_error *err);
+tsr_status tsr__choices_control_nets(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_upscale_models(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_pictures(tsr__names *out, const tsr_graph *graph, tsr_error *err);
 tsr_status tsr__choices_latents(tsr__names *out, const tsr_graph *graph, tsr_error *err);
