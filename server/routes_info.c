@@ -80,6 +80,23 @@ static int all_folders(srv_request *request) {
     return srv_answer_json(request, 200, names);
 }
 
+static int list_embeddings(srv_request *request, int with_endings) {
+    srv_context *context = srv_request_context(request);
+    tsr_error err = TSR_ERROR_INIT;
+    char *text = NULL;
+    pthread_mutex_lock(&context->checker_lock);
+    tsr_status status = tsr_graph_embeddings(&text, context->checker, with_endings, &err);
+    pthread_mutex_unlock(&context->checker_lock);
+    if (status != TSR_OK) return answer_failure(request, &err);
+    int answered = srv_answer_json_text(request, 200, text);
+    tsr_free(text);
+    return answered;
+}
+
+static int all_embeddings(srv_request *request) {
+    return list_embeddings(request, 0);
+}
+
 static int one_folder(srv_request *request) {
     const char *name = srv_request_rest(request);
     for (int i = 0; i < FOLDER_COUNT; i++) {
@@ -87,7 +104,7 @@ static int one_folder(srv_request *request) {
         json_t *files = choices_of(srv_request_context(request), FOLDERS[i].node, FOLDERS[i].input);
         if (files) return srv_answer_json(request, 200, files);
     }
-    if (strcmp(name, "embeddings") == 0) return srv_answer_json_text(request, 200, "[]");
+    if (strcmp(name, "embeddings") == 0) return list_embeddings(request, 1);
     return srv_answer_json_text(request, 404, "{\"error\":\"no such folder\"}");
 }
 
@@ -138,7 +155,7 @@ const srv_route SRV_INFO_ROUTES[] = {
     { "GET", "/object_info/*", 0, one_node },
     { "GET", "/models", 0, all_folders },
     { "GET", "/models/*", 0, one_folder },
-    { "GET", "/embeddings", 0, empty_list },
+    { "GET", "/embeddings", 0, all_embeddings },
     { "GET", "/extensions", 0, empty_list },
     { "GET", "/features", 0, features },
     { "GET", "/system_stats", 0, system_stats },
