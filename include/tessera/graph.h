@@ -176,6 +176,9 @@ TSR_API tsr_status tsr_nodes_markdown(char **out, tsr_error *err);
 /* ComfyUI's GET /object_info for one node (or all with NULL), choices as this graph finds them. Release *out with
  * tsr_free. */
 TSR_API tsr_status tsr_node_object_info(char **out, tsr_graph *graph, const char *name, tsr_error *err);
+/* The files that "embedding:NAME" in a prompt can name, a JSON list; names without their endings where asked for (ComfyUI's GET
+ * /embeddings). Release *out with tsr_free. */
+TSR_API tsr_status tsr_graph_embeddings(char **out, const tsr_graph *graph, int with_endings, tsr_error *err);
 
 #ifdef __cplusplus
 }

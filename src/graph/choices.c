@@ -163,6 +163,30 @@ tsr_status tsr__choices_latents(tsr__names *out, const tsr_graph *graph, tsr_err
     return names_in(out, graph, "input", latent_files, err);
 }
 
+tsr_status tsr_graph_embeddings(char **out, const tsr_graph *graph, int with_endings, tsr_error *err) {
+    static const char *const endings[] = { ".safetensors", ".pt", ".bin", NULL };
+    tsr_status status = TSR_OK;
+    tsr__names names = { 0 };
+    json_t *list = json_array();
+    char *folder = tsr__format("%s/embeddings", graph->models);
+    *out = NULL;
+    if (!folder || !list) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_TRY(list_files(&names, folder, "", endings, 0, err));
+    if (names.count) qsort(names.items, (size_t)names.count, sizeof *names.items, by_name);
+    for (int i = 0; i < names.count; i++) {
+        char *dot = with_endings ? NULL : strrchr(names.items[i], '.');
+        if (dot) *dot = '\0';
+        if (json_array_append_new(list, json_string(names.items[i])) != 0) continue; /* no UTF-8: no prompt names it */
+    }
+    *out = tsr__workflow_dump(list, JSON_COMPACT);
+    if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+done:
+    tsr__names_clear(&names);
+    json_decref(list);
+    free(folder);
+    return status;
+}
+
 const char *tsr__choices_folder(tsr__choices_fn choices) {
     static const struct {
         tsr__choices_fn choices;

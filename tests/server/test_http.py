@@ -95,6 +95,19 @@ class Routes(HttpCase):
         for name in ("nothing.safetensors", "../models/tessera-demo.safetensors", "README.md"):
             self.assertEqual(self.status("GET", "/view_metadata/checkpoints?filename=" + name), 404)
 
+    def test_embeddings_are_listed_by_name(self):
+        self.assertEqual(self.server.get("/embeddings"), [])
+        with tempfile.TemporaryDirectory() as folder:
+            os.makedirs(os.path.join(folder, "models", "embeddings", "hands"))
+            for name in ("bad.v2.safetensors", "hands/old.pt", "notes.txt"):
+                open(os.path.join(folder, "models", "embeddings", name), "wb").close()
+            server = Server(folder, "--models", os.path.join(folder, "models"))
+            try:
+                self.assertEqual(server.get("/embeddings"), ["bad.v2", "hands/old"])
+                self.assertEqual(server.get("/models/embeddings"), ["bad.v2.safetensors", "hands/old.pt"])
+            finally:
+                server.stop()
+
     def test_an_uploaded_picture_appears_among_the_choices(self):
         choices = self.server.get("/object_info/LoadImage")["LoadImage"]["input"]["required"]["image"][0]
         self.assertNotIn("late.png", choices)
