@@ -118,6 +118,9 @@ static int take_preview_seconds(choice *c, const char *value) {
 static int take_ping_seconds(choice *c, const char *value) {
     return take_number(&c->options.ping_seconds, "ping-seconds", value, 0.1, 3600.0);
 }
+static int take_patience(choice *c, const char *value) {
+    return take_number(&c->options.patience, "patience", value, 0.1, 3600.0);
+}
 static int take_log_format(choice *c, const char *value) {
     c->options.log_json = strcmp(value, "json") == 0;
     if (!c->options.log_json && strcmp(value, "plain") != 0)
@@ -158,6 +161,8 @@ static const struct row {
     { "max-history", "N", take_max_history, "finished jobs that are remembered (default: 10000)" },
     { "preview-seconds", "S", take_preview_seconds, "least time between two previews; 0: none (default: 0.25)" },
     { "ping-seconds", "S", take_ping_seconds, "WebSockets are asked after so long a silence (default: 30)" },
+    { "patience", "S", take_patience,
+      "a client has so long to send a request or to take an answer, and a second more for each 32 KiB (default: 30)" },
     { "log-format", "plain|json", take_log_format, "of the lines on standard error (default: plain)" },
     { "quiet", NULL, take_quiet, "log warnings and errors only" },
 };

@@ -8,7 +8,6 @@
 #include "request_priv.h"
 
 enum { HEAD_SIZE = 4096, JOINED = 32 << 10, SPARE_THREADS = 16, UNREAD_BYTES = 64 << 10 };
-#define ANSWER_SECONDS 30.0
 
 /* A client keeps its connection unless others wait for a thread, or the rest of its body is not worth reading. */
 static int must_close(const srv_request *request) {
@@ -33,12 +32,20 @@ static size_t write_head(char *out, srv_request *request, int status, const char
     return n > 0 && n < HEAD_SIZE ? (size_t)n : 0;
 }
 
+/* 1, or 0 when the client did not take all: then nothing may follow on the connection, an answer to a pipelined request
+ * neither. */
+static int write_out(srv_request *request, const void *data, size_t size) {
+    if (mg_write(request->connection, data, size) == (int)size) return 1;
+    mg_disable_connection_keep_alive(request->connection);
+    return 0;
+}
+
 int srv_answer_bytes(srv_request *request, int status, const char *type, const void *data, size_t size,
                      const char *extra_headers) {
     char text[HEAD_SIZE + JOINED];
     size_t head = write_head(text, request, status, type, (long long)size, extra_headers);
     request->answered = status;
-    srv_peer_allow(request->peer, ANSWER_SECONDS, (long long)size);
+    srv_peer_allow(request->peer, request->context->options.patience, (long long)size);
     if (head == 0) {
         mg_disable_connection_keep_alive(request->connection);
         return status;
@@ -46,10 +53,9 @@ int srv_answer_bytes(srv_request *request, int status, const char *type, const v
     size_t sent = request->head || status == 304 || status == 204 ? 0 : size;
     if (sent <= JOINED) {
         if (sent) memcpy(text + head, data, sent);
-        mg_write(request->connection, text, head + sent);
-    } else {
-        mg_write(request->connection, text, head);
-        mg_write(request->connection, data, sent);
+        write_out(request, text, head + sent);
+    } else if (write_out(request, text, head)) {
+        write_out(request, data, sent);
     }
     return status;
 }
@@ -58,7 +64,7 @@ int srv_answer_file(srv_request *request, int fd, long long size, const char *ty
     char text[JOINED];
     size_t head = write_head(text, request, 200, type, size, extra_headers);
     request->answered = 200;
-    srv_peer_allow(request->peer, ANSWER_SECONDS, size);
+    srv_peer_allow(request->peer, request->context->options.patience, size);
     int good = head && mg_write(request->connection, text, head) == (int)head;
     for (long long left = request->head ? 0 : size; good && left > 0;) {
         ssize_t n = read(fd, text, left < JOINED ? (size_t)left : (size_t)JOINED);

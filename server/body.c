@@ -14,7 +14,6 @@
 #include "request_priv.h"
 
 enum { CHUNK = 64 << 10 };
-#define BODY_SECONDS 60.0
 
 /* Takes the next bytes; not 0 when it cannot. */
 typedef int (*sink_fn)(void *user, const void *data, size_t size);
@@ -30,11 +29,12 @@ static int read_body(srv_request *request, size_t limit, sink_fn sink, void *use
     long long announced = request->info->content_length; /* 0 or -1 when it comes in chunks */
     int chunked = srv_request_header(request, "Transfer-Encoding") != NULL;
     const char *expect = srv_request_header(request, "Expect");
+    double patience = request->context->options.patience, start = srv_clock();
     size_t total = 0;
     char bytes[CHUNK];
     if (!request->has_body) return 0;
     if (!chunked && (unsigned long long)announced > limit) return too_large(request, limit);
-    srv_peer_allow(request->peer, BODY_SECONDS, chunked ? (long long)limit : announced);
+    srv_peer_allow(request->peer, patience, 0);
     if (expect && strcasecmp(expect, "100-continue") == 0)
         mg_write(request->connection, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     for (;;) {
@@ -45,6 +45,7 @@ static int read_body(srv_request *request, size_t limit, sink_fn sink, void *use
         if (sink(user, bytes, (size_t)n))
             return srv_answer_error(request, 507, "no_space", "The body could not be stored", "");
         total += (size_t)n;
+        srv_peer_allow(request->peer, start - srv_clock() + patience, (long long)total);
         if (!chunked && total == (size_t)announced) break;
     }
     request->body_read = 1;

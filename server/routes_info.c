@@ -72,6 +72,13 @@ static json_t *choices_of(srv_context *context, const char *node, const char *in
     return list;
 }
 
+int srv_has_checkpoints(struct srv_context *context) {
+    json_t *files = choices_of(context, "CheckpointLoaderSimple", "ckpt_name");
+    int found = json_array_size(files) > 0;
+    json_decref(files);
+    return found;
+}
+
 static int all_folders(srv_request *request) {
     json_t *names = json_array();
     for (int i = 0; i < FOLDER_COUNT; i++)

@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "companion.h"
 #include "context.h"
@@ -17,8 +19,9 @@
 #include "info_cache.h"
 #include "peer.h"
 #include "router.h"
+#include "server_features.h"
 
-enum { CLIENT_THREADS = 128, MAX_HOSTS = 64, LISTEN_BACKLOG = 256, REQUEST_MS = 10000, KEEP_ALIVE_MS = 15000 };
+enum { CLIENT_THREADS = 128, MAX_HOSTS = 64, LISTEN_BACKLOG = 256, HEAD_MS = 10000, KEEP_ALIVE_MS = 15000 };
 
 struct srv_server {
     srv_context context;
@@ -81,6 +84,9 @@ static tsr_status take_folders(srv_server *server, tsr_error *err) {
         if (!*required[i] || !**required[i]) SRV_FAIL(err, TSR_BAD_ARGUMENT, "the %s folder is not given", names[i]);
         SRV_TRY(keep_string(server, required[i], err));
         SRV_TRY(make_folder(*required[i], err));
+        if (i > 0 && access(*required[i], W_OK | X_OK) != 0)
+            SRV_FAIL(err, TSR_IO, "%.200s: the %s folder cannot be written to: %s", *required[i], names[i],
+                     strerror(errno));
     }
 done:
     tsr_free(shipped);
@@ -150,6 +156,7 @@ static tsr_status take_options(srv_server *server, const srv_options *options, t
     if (o->max_sockets <= 0) o->max_sockets = 64;
     if (o->max_history <= 0) o->max_history = 10000;
     if (o->ping_seconds <= 0.0) o->ping_seconds = 30.0;
+    if (o->patience <= 0.0) o->patience = 30.0;
     context->threads = o->max_sockets + CLIENT_THREADS;
     SRV_TRY(take_folders(server, err));
     SRV_TRY(take_hosts(server, err));
@@ -211,6 +218,22 @@ static int on_message(const struct mg_connection *connection, const char *messag
     return 1;
 }
 
+/* CivetWeb does not tell why it cannot listen. */
+static tsr_status try_address(const srv_options *options, tsr_error *err) {
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)options->port) };
+    const int yes = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return srv_fail(err, TSR_IO, "cannot open a socket: %s", strerror(errno));
+    inet_pton(AF_INET, options->listen, &address.sin_addr);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    int failed = bind(fd, (struct sockaddr *)&address, sizeof address) ? errno : 0;
+    close(fd);
+    if (!failed) return TSR_OK;
+    return srv_fail(err, TSR_IO, "cannot listen on %s:%d: %s%s", options->listen, options->port, strerror(failed),
+                    failed == EADDRINUSE ? "; another program, or another Tessera, does; --port N takes another port"
+                                         : "");
+}
+
 static tsr_status listen_there(srv_server *server, tsr_error *err) {
     srv_context *context = &server->context;
     char address[80], threads[16], backlog[16], request_ms[16], keep_alive_ms[16];
@@ -219,7 +242,8 @@ static tsr_status listen_there(srv_server *server, tsr_error *err) {
     snprintf(address, sizeof address, "%s:%d", server->listen, context->options.port);
     snprintf(threads, sizeof threads, "%d", context->threads);
     snprintf(backlog, sizeof backlog, "%d", LISTEN_BACKLOG);
-    snprintf(request_ms, sizeof request_ms, "%d", REQUEST_MS);
+    double head_ms = context->options.patience * 1000.0;
+    snprintf(request_ms, sizeof request_ms, "%d", head_ms < HEAD_MS ? (int)head_ms : HEAD_MS);
     snprintf(keep_alive_ms, sizeof keep_alive_ms, "%d", KEEP_ALIVE_MS);
     const char *settings[] = { "listening_ports",
                                address,
@@ -286,6 +310,7 @@ tsr_status srv_server_start(srv_server **out, const srv_options *options, tsr_er
     context->metrics = srv_metrics_new();
     context->info = srv_info_cache_new();
     if (!context->log || !context->metrics || !context->info) SRV_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    SRV_TRY(try_address(&context->options, err));
     SRV_TRY(srv_peers_new(&context->peers, err));
     SRV_TRY(open_checker(context, err));
     SRV_TRY(srv_store_open(&context->store, context->options.data, NULL, err));
@@ -293,7 +318,12 @@ tsr_status srv_server_start(srv_server **out, const srv_options *options, tsr_er
     SRV_TRY(listen_there(server, err));
     SRV_TRY(srv_worker_start(&context->worker, context, err));
     atomic_store(&server->ready, 1);
-    srv_log_event(context->log, SRV_LOG_INFO, "started", "address=%s port=%d", server->listen, context->port);
+    srv_log_event(context->log, SRV_LOG_INFO, "started", "address=%s port=%d models=%s output=%s data=%s",
+                  server->listen, context->port, context->options.models, context->options.output,
+                  context->options.data);
+    if (!srv_has_checkpoints(context))
+        srv_log_event(context->log, SRV_LOG_WARNING, "no_models", "reason=%s/checkpoints has no model to paint with",
+                      context->options.models);
     *out = server;
     server = NULL;
 done:

@@ -8,4 +8,7 @@ struct srv_context;
 
 json_t *srv_features(const struct srv_context *context); /* NULL when out of memory */
 
+/* Whether there is anything to paint with. */
+int srv_has_checkpoints(struct srv_context *context);
+
 #endif /* TSR_SERVER_FEATURES_H */

@@ -188,6 +188,8 @@ static void put_back(srv_worker *worker, const srv_job *job) {
     tsr_error err = TSR_ERROR_INIT;
     if (srv_store_put_back(worker->context->store, job->id, &err) != TSR_OK) /* the next start does it */
         srv_log_event(worker->context->log, SRV_LOG_WARNING, "job_not_put_back", "reason=%s", err.message);
+    srv_log_event(worker->context->log, SRV_LOG_INFO, "job_waits",
+                  "job=%s reason=the server stops; it starts again with the next one", job->id);
 }
 
 static void end_job(errand *e, const tsr_error *fault, double seconds) {
