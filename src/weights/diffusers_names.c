@@ -207,7 +207,8 @@ static int vae_level(char out[TSR__NAME_SIZE], const char *half, const char *res
         return join(out, block, resize, "");
     }
     rest = member(rest, "resnets.", &number);
-    to = rest ? look_up(VAE_BLOCK, COUNT(VAE_BLOCK), rest, &end) : NULL;
+    if (!rest) return 0;
+    to = look_up(VAE_BLOCK, COUNT(VAE_BLOCK), rest, &end);
     (void)snprintf(block, sizeof block, "%s.%s.%d.block.%d.", half, up ? "up" : "down", level, number);
     return to && join(out, block, to, end);
 }
