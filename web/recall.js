@@ -67,10 +67,11 @@ async function recallTexts(texts, context) {
 }
 
 async function recallUi(ui, { fallback, notes }) {
-  const types = [...new Set(ui.nodes.map((node) => node.type))].slice(0, 200);
+  const drawn = { ...ui, nodes: ui.nodes.filter(isObject), links: (Array.isArray(ui.links) ? ui.links : []).filter(Boolean) };
+  const types = [...new Set(drawn.nodes.map((node) => String(node.type)))].slice(0, 200);
   const nodes = {};
   await Promise.all(types.map(async (type) => { nodes[type] = await api.nodes(type).catch(() => null); }));
-  return recallJob(apiOfUi(ui, nodes), null, fallback, notes);
+  return recallJob(apiOfUi(drawn, nodes), null, fallback, notes);
 }
 
 /** A snapshot for Scene.load from a file; null when nothing is in it. context: {fallback: {width, height}, lists, notes}. */

@@ -225,6 +225,17 @@ static char *plain_name(const char *name) {
     return plain;
 }
 
+/* The input folder is written by strangers: a link in it must not lead out. The models folders are their owner's. */
+static int is_inside(const char *root, const char *path) {
+    char *real_root = realpath(root, NULL), *real = realpath(path, NULL);
+    size_t n = real_root ? strlen(real_root) : 0;
+    int inside =
+        real_root && real && strncmp(real, real_root, n) == 0 && (real[n] == '/' || strcmp(real_root, "/") == 0);
+    free(real_root);
+    free(real);
+    return inside;
+}
+
 tsr_status tsr__find_file(char **out, const tsr_graph *graph, const char *folder, const char *name, tsr_error *err) {
     tsr_status status = TSR_OK;
     struct stat about;
@@ -237,6 +248,8 @@ tsr_status tsr__find_file(char **out, const tsr_graph *graph, const char *folder
     if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     if (stat(*out, &about) != 0 || !S_ISREG(about.st_mode))
         TSR_FAIL(err, TSR_NOT_FOUND, "there is no file '%.200s' in %.200s", plain, root);
+    if (strcmp(folder, "input") == 0 && !is_inside(root, *out))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "'%.200s' leads out of the input folder", plain);
 done:
     if (status != TSR_OK) {
         free(*out);

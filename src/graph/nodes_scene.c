@@ -8,17 +8,6 @@
 #include "graph/graph_priv.h"
 
 /* --- which files ---------------------------------------------------------------------------------------------------------- */
-/* The input folder is written by strangers: a link in it must not lead out. */
-static tsr_status check_inside(const tsr_graph *graph, const char *path, const char *name, tsr_error *err) {
-    char *root = realpath(graph->input, NULL), *real = realpath(path, NULL);
-    size_t n = root ? strlen(root) : 0;
-    int inside = root && real && strncmp(real, root, n) == 0 && (real[n] == '/' || strcmp(root, "/") == 0);
-    free(root);
-    free(real);
-    if (inside) return TSR_OK;
-    return tsr__fail(err, TSR_BAD_ARGUMENT, "'%.200s' leads out of the input folder", name);
-}
-
 /* A file's name in *text becomes its path. */
 static tsr_status resolve(char **text, const tsr_graph *graph, const tsr_option_info *option, tsr_error *err) {
     tsr_error reason = TSR_ERROR_INIT;
@@ -27,7 +16,6 @@ static tsr_status resolve(char **text, const tsr_graph *graph, const tsr_option_
                                                                : "input";
     char *path = NULL;
     tsr_status status = tsr__find_file(&path, graph, folder, *text, &reason);
-    if (status == TSR_OK && strcmp(folder, "input") == 0) status = check_inside(graph, path, *text, &reason);
     if (status != TSR_OK) {
         free(path);
         return tsr__fail(err, status, "scene: %s: %s", option->key, reason.message);

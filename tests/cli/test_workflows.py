@@ -163,6 +163,15 @@ class Faults(Workflow):
                       ("node 5 (KSampler)", "model", "LATENT"), ("node 2 (CLIPTextEncode)", "text")):
             self.assertTrue(any(all(word in line for word in words) for line in lines), (words, lines))
 
+    def test_a_link_out_of_the_input_folder(self):
+        os.mkdir(self.path("input"))
+        os.symlink(os.path.abspath(os.path.join(os.path.dirname(__file__), "../../docs/pictures/ramp.png")),
+                   self.path("input/away.png"))
+        workflow = {"1": {"class_type": "LoadImage", "inputs": {"image": "away.png"}},
+                    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+        lines = self.faults(self.write("w.json", json.dumps(workflow)), "--input", self.path("input"))
+        self.assertTrue(any("away.png" in line for line in lines), lines)
+
     def test_an_unknown_node_is_named_with_the_nearest(self):
         workflow = golden("ksampler_cfg1")
         workflow["5"]["class_type"] = "KSamplerr"
