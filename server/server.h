@@ -30,9 +30,9 @@ typedef struct srv_options {
     int max_history;                   /* finished jobs kept; 0: 10000 */
     double preview_seconds;            /* 0: no previews */
     double ping_seconds;               /* WebSockets are pinged after this long a silence; 0: 30 */
-    double patience;                   /* seconds a client has for a request or an answer, and more for long ones; 0: 30 */
-    int log_json;                      /* log lines as JSON */
-    int quiet;                         /* only warnings and errors are logged */
+    double patience; /* seconds a client has for a request or an answer, and more for long ones; 0: 30 */
+    int log_json;    /* log lines as JSON */
+    int quiet;       /* only warnings and errors are logged */
 } srv_options;
 
 typedef struct srv_server srv_server;

@@ -20,7 +20,7 @@ tsr_status tsr__clip_new(tsr__clip **out, tsr__nn *nn, const tsr__weights *weigh
                          const char *config, const char *heads_key, tsr_error *err);
 void tsr__clip_free(tsr__clip *clip);
 int tsr__clip_width(const tsr__clip *clip);
-int tsr__clip_depth(const tsr__clip *clip); /* layers */
+int tsr__clip_depth(const tsr__clip *clip);                      /* layers */
 const tsr__weight_log *tsr__clip_weights(const tsr__clip *clip); /* the encoder's */
 int tsr__clip_pooled_width(const tsr__clip *clip);               /* 0: it has no projection */
 int tsr__clip_pad(const tsr__clip *clip); /* the token behind the end token: 49407, or OpenCLIP's 0 */

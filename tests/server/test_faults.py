@@ -201,6 +201,10 @@ class Stalled(HttpCase):
         for client in clients:
             client.close()
 
+
+class Backlog(HttpCase):
+    options = ("--ping-seconds", "3600")  # silence is not what closes it
+
     def test_a_socket_that_does_not_read_is_closed_when_too_much_waits(self):
         stuck = RawSocket(self.server, "/ws?clientId=stuck", receive_buffer=4096)
         self.addCleanup(stuck.close)

@@ -25,34 +25,43 @@ static int teardown(void **state) {
     return 0;
 }
 
-#define COMMON                                                                                                                                                                                    \
-    NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"one.safetensors\"")                                                                                                                      \
-    "," NODE("2", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"a cat\"") "," NODE("3", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"\"") "," NODE(                                        \
-        "4",                                                                                                                                                                                      \
-        "EmptyLatentImage", "\"width\":64,\"height\":64,\"batch_size\":1") "," NODE("5", "ControlNetLoader",                                                                                      \
-                                                                                    "\"control_net_name\":\"net."                                                                                 \
-                                                                                    "safetensors\"") "," NODE("6",                                                                                \
-                                                                                                              "EmptyI"                                                                            \
-                                                                                                              "mage",                                                                             \
-                                                                                                              "\"widt"                                                                            \
-                                                                                                              "h\":"                                                                              \
-                                                                                                              "48,"                                                                               \
-                                                                                                              "\"heig"                                                                            \
-                                                                                                              "ht\":"                                                                             \
-                                                                                                              "64,"                                                                               \
-                                                                                                              "\"batc"                                                                            \
-                                                                                                              "h_"                                                                                \
-                                                                                                              "size\""                                                                            \
-                                                                                                              ":1,"                                                                               \
-                                                                                                              "\"colo"                                                                            \
-                                                                                                              "r\":"                                                                              \
-                                                                                                              "126034"                                                                            \
-                                                                                                              "69") "," NODE("7",                                                                 \
-                                                                                                                             "ImagePadForOutpaint",                                               \
-                                                                                                                             "\"image\":[\"6\",0],\"left\":8,\"top\":8,\"right\":8,\"bottom\":0," \
-                                                                                                                             "\"feathering\":0") "," NODE("9",                                    \
-                                                                                                                                                          "SaveLatent",                           \
-                                                                                                                                                          "\"samples\":[\"8\",0],\"filename_prefix\":\"l\"")
+#define COMMON                                                                                                                                             \
+    NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"one.safetensors\"")                                                                               \
+    "," NODE("2", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"a cat\"") "," NODE("3", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"\"") "," NODE( \
+        "4", "EmptyLatentImage",                                                                                                                           \
+        "\"width\":64,\"height\":64,\"batch_size\":1") "," NODE("5", "ControlNetLoader",                                                                   \
+                                                                "\"control_net_name\":\"net."                                                              \
+                                                                "safetensors\"") "," NODE("6",                                                             \
+                                                                                          "EmptyI"                                                         \
+                                                                                          "mage",                                                          \
+                                                                                          "\"widt"                                                         \
+                                                                                          "h\":"                                                           \
+                                                                                          "48,"                                                            \
+                                                                                          "\"heig"                                                         \
+                                                                                          "ht\":"                                                          \
+                                                                                          "64,"                                                            \
+                                                                                          "\"batc"                                                         \
+                                                                                          "h_"                                                             \
+                                                                                          "size\""                                                         \
+                                                                                          ":1,"                                                            \
+                                                                                          "\"colo"                                                         \
+                                                                                          "r\":"                                                           \
+                                                                                          "126034"                                                         \
+                                                                                          "69") "," NODE("7",                                              \
+                                                                                                         "ImagePadFor"                                     \
+                                                                                                         "Outpaint",                                       \
+                                                                                                         "\"image\":["                                     \
+                                                                                                         "\"6\",0],"                                       \
+                                                                                                         "\"left\":8,"                                     \
+                                                                                                         "\"top\":8,"                                      \
+                                                                                                         "\"right\":"                                      \
+                                                                                                         "8,"                                              \
+                                                                                                         "\"bottom\":"                                     \
+                                                                                                         "0,"                                              \
+                                                                                                         "\"featherin"                                     \
+                                                                                                         "g\":0") "," NODE("9",                            \
+                                                                                                                           "SaveLatent",                   \
+                                                                                                                           "\"samples\":[\"8\",0],\"filename_prefix\":\"l\"")
 #define SAMPLE(positive, negative)                                                                                     \
     NODE("8", "KSampler",                                                                                              \
          "\"model\":[\"1\",0],\"positive\":" positive ",\"negative\":" negative                                        \
