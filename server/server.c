@@ -203,6 +203,17 @@ static int on_request(struct mg_connection *connection) {
     return srv_companion_run(companion, serve_arrival, &a);
 }
 
+/* What CivetWeb refuses by itself. Its own page has a Date from gmtime(), whose buffer all threads share. */
+static int on_error(struct mg_connection *connection, int status, const char *message) {
+    char text[160];
+    (void)message;
+    int n = snprintf(text, sizeof text, "HTTP/1.1 %d %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status,
+                     mg_get_response_code_text(connection, status));
+    mg_disable_connection_keep_alive(connection);
+    if (n > 0 && n < (int)sizeof text) mg_write(connection, text, (size_t)n);
+    return 0;
+}
+
 static void on_close(const struct mg_connection *connection) {
     srv_server *server = mg_get_user_data(mg_get_context(connection));
     srv_peer_closed(server->context.peers, connection);
@@ -271,6 +282,7 @@ static tsr_status listen_there(srv_server *server, tsr_error *err) {
     callbacks.exit_thread = on_thread_end;
     callbacks.begin_request = on_request;
     callbacks.connection_close = on_close;
+    callbacks.http_error = on_error;
     callbacks.log_message = on_message;
     mg_init_library(MG_FEATURES_DEFAULT);
     server->library = 1;

@@ -518,9 +518,11 @@ class Hostile(HttpCase):
         for part in (0, 1, 100, len(body) // 2, len(body) - 1):
             self.raw(head + body[:part], wait=False)
         end = time.monotonic() + PATIENCE
-        while self.metric("connections") > 1 and time.monotonic() < end:
+        open_now = self.metric("connections")
+        while open_now > 1 and time.monotonic() < end:
             time.sleep(0.05)
-        self.assertEqual(self.metric("connections"), 1)
+            open_now = self.metric("connections")
+        self.assertEqual(open_now, 1)  # asked once more, it may still count the one that asked before
         self.assertEqual([self.files(folder) for folder in ("input", "data")], before)
         self.assert_alive()
 
