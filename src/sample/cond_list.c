@@ -337,12 +337,18 @@ done:
     return status;
 }
 
+static int is_ready(void *user) {
+    const tsr_denoiser *network = ((const tsr__cond_denoiser *)user)->network;
+    return network->is_ready(network->user);
+}
+
 void tsr__cond_denoiser_init(tsr__cond_denoiser *out, const tsr_denoiser *network) {
     out->network = network;
     out->denoiser = *network;
     out->denoiser.struct_size = sizeof out->denoiser;
     out->denoiser.user = out;
     out->denoiser.denoise = denoise_lists;
+    out->denoiser.is_ready = network->is_ready ? is_ready : NULL;
     /* A list's areas and masks are places on the whole canvas. */
     out->denoiser.native_size = 0;
     out->denoiser.couple = NULL;
