@@ -150,7 +150,7 @@ static int take_id(srv_request *request, char id[SRV_CLIENT_ID_SIZE]) {
     unsigned char random[16];
     if (given && *given) {
         if (strlen(given) >= SRV_CLIENT_ID_SIZE) return -1;
-        strcpy(id, given);
+        snprintf(id, SRV_CLIENT_ID_SIZE, "%s", given);
         return 0;
     }
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return -1;

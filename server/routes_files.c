@@ -138,7 +138,7 @@ static int view(srv_request *request) {
     int rendered = read_rendering(&r, request);
     if (!filename || strlen(filename) >= sizeof name || rendered < 0)
         return srv_answer_error(request, 400, "bad_request", "A filename, and known options, are needed", "");
-    strcpy(name, filename);
+    snprintf(name, sizeof name, "%s", filename);
     const char *annotated = srv_cut_annotation(name);
     const char *root = srv_folder_of(request->context, annotated ? annotated : type ? type : "output");
     if (!root) return srv_answer_error(request, 400, "bad_request", "The type is unknown", "");

@@ -115,7 +115,7 @@ static tsr_status take_address(srv_server *server, tsr_error *err) {
                         "--listen takes an IPv4 address such as 127.0.0.1 or 0.0.0.0, not '%.80s'", text);
     if (o->port < 0 || o->port > 65535)
         return srv_fail(err, TSR_BAD_ARGUMENT, "the port is 0 to 65535, not %d", o->port);
-    strcpy(server->listen, text);
+    snprintf(server->listen, sizeof server->listen, "%s", text);
     o->listen = server->listen;
     server->context.guard.loopback = (ntohl(address.s_addr) >> 24) == 127;
     return TSR_OK;

@@ -97,7 +97,7 @@ static int holds(int folder, const char *name, const void *data, size_t size) {
  * name becomes the one that was taken. */
 static tsr_status keep(int folder, char name[NAME_SIZE], const void *data, size_t size, int overwrite, tsr_error *err) {
     char wanted[NAME_SIZE];
-    strcpy(wanted, name);
+    snprintf(wanted, sizeof wanted, "%s", name);
     if (overwrite) return srv_file_write(folder, name, data, size, 1, err);
     for (int copy = 0; copy < MAX_COPIES; copy++) {
         tsr_error taken = TSR_ERROR_INIT;
@@ -207,7 +207,7 @@ static tsr_status open_original(tsr_image **out, srv_request *request, const upl
     const char *subfolder = json_string_value(json_object_get(reference, "subfolder"));
     const char *type = json_string_value(json_object_get(reference, "type"));
     if (!filename || strlen(filename) >= sizeof name) SRV_FAIL(err, TSR_BAD_ARGUMENT, "original_ref names no file");
-    strcpy(name, filename);
+    snprintf(name, sizeof name, "%s", filename);
     const char *annotated = srv_cut_annotation(name);
     const char *root = srv_folder_of(request->context, annotated ? annotated : type ? type : "output");
     if (!root) SRV_FAIL(err, TSR_BAD_ARGUMENT, "original_ref's type is unknown");

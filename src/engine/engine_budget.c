@@ -212,7 +212,8 @@ static size_t larger(size_t a, size_t b) {
 
 static need count_need(const tsr_engine *host, const tsr__job *job) {
     need n = { 0 };
-    for (const tsr_engine *at = host; at; at = next_engine(host, at)) {
+    const tsr_engine *at = host;
+    do {
         if (!uses(host, job, at)) continue;
         size_t text = part_bytes(at, TSR__NETWORK_TEXT), unet = part_bytes(at, TSR__NETWORK_UNET);
         n.models++;
@@ -220,7 +221,7 @@ static need count_need(const tsr_engine *host, const tsr__job *job) {
         n.unet = larger(n.unet, unet);
         n.all_unets += unet;
         n.all += text + unet;
-    }
+    } while ((at = next_engine(host, at)));
     for (int k = 0; k <= job->region_count; k++)
         if (guide_at(job, k))
             n.fixed += 2 * context_bytes(guide_at(job, k)->denoiser->user) + control_bytes(guide_at(job, k));
@@ -233,7 +234,7 @@ static need count_need(const tsr_engine *host, const tsr__job *job) {
 /* How many UNets are in memory at once, the largest of them first. */
 static int count_fitting(const tsr_engine *host, const need *n) {
     size_t room = host->budget.limit - n->fixed - host->budget.calls[TSR__NETWORK_UNET];
-    size_t fitting = room / n->unet;
+    size_t fitting = n->unet ? room / n->unet : 1;
     return fitting < 1 ? 1 : fitting > (size_t)n->models ? n->models : (int)fitting;
 }
 

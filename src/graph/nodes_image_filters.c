@@ -54,7 +54,7 @@ static void blur_line(float *out, const float *in, int n, size_t step, int chann
 /* A picture of p's size, blurred. */
 static tsr_status blur(tsr__value **out, const tsr__pictures *p, int radius, double sigma, tsr_error *err) {
     tsr_status status = TSR_OK;
-    float kernel[2 * MOST_RADIUS + 1], *rows = NULL;
+    float kernel[2 * MOST_RADIUS + 1] = { 0 }, *rows = NULL;
     *out = NULL;
     if (radius >= p->h || radius >= p->w)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "a radius of %d mirrors more than pictures of %dx%d have", radius, p->w, p->h);
