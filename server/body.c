@@ -12,6 +12,7 @@
 
 #include "json_text.h"
 #include "request_priv.h"
+#include "time_now.h"
 
 enum { CHUNK = 64 << 10 };
 

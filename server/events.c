@@ -3,18 +3,16 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "context.h"
 #include "fault.h"
 #include "json_text.h"
+#include "time_now.h"
 
 enum { PREVIEW_QUALITY = 85, LONG_VALUE = 1024 };
 
 static json_t *timestamp(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return json_integer((json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    return json_integer(srv_now_ms());
 }
 
 /* --- who hears what ------------------------------------------------------------------------------------------------------------ */

@@ -17,6 +17,7 @@
 #include "json_text.h"
 #include "request_priv.h"
 #include "server_features.h"
+#include "time_now.h"
 #include "websocket.h"
 
 enum { MESSAGE_MAX = 64 << 10, UNANSWERED_MAX = 4, CLOSE_MS = 500 };

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "time_now.h"
 
 #define SLOWEST (32.0 * 1024.0) /* bytes a second */
 enum { LAST_DESCRIPTOR = 65536 };
@@ -33,12 +34,6 @@ struct srv_peers {
     atomic_int count;
     srv_peer *first;
 };
-
-double srv_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* --- the watchdog ----------------------------------------------------------------------------------------------------------- */
 static void *watch(void *user) {

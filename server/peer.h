@@ -29,6 +29,4 @@ void srv_peer_rest(srv_peer *peer); /* no deadline: between requests CivetWeb's 
 int srv_peer_socket(const srv_peer *peer);
 void srv_peer_closed(srv_peers *peers, const struct mg_connection *connection);
 
-double srv_clock(void); /* seconds, steady */
-
 #endif /* TSR_SERVER_PEER_H */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "request_priv.h"
+#include "time_now.h"
 
 static const srv_route *const TABLES[] = { SRV_SOCKET_ROUTES, SRV_JOB_ROUTES, SRV_FILE_ROUTES, SRV_INFO_ROUTES,
                                            SRV_PAGE_ROUTES };

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "fault.h"
 #include "json_text.h"
 #include "request.h"
+#include "time_now.h"
 
 enum { MAX_ID = 63, MAX_CLIENT = 127 };
 
@@ -89,19 +89,13 @@ static void clear_submission(submission *s) {
     free(s->client);
 }
 
-static int64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* extra_data as /queue shows it. Keys to paid services, which ComfyUI's page sends along, are not kept. */
 static void read_extra(submission *s) {
     const json_t *given = json_object_get(s->body, "extra_data");
     s->extra = json_is_object(given) ? json_copy((json_t *)given) : json_object();
     (void)json_object_del(s->extra, "auth_token_comfy_org");
     (void)json_object_del(s->extra, "api_key_comfy_org");
-    s->created = now_ms();
+    s->created = srv_now_ms();
     if (s->client) (void)json_object_set_new(s->extra, "client_id", json_string(s->client));
     (void)json_object_set_new(s->extra, "create_time", json_integer(s->created));
     const json_t *workflow = json_object_get(json_object_get(s->extra, "extra_pnginfo"), "workflow");

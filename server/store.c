@@ -5,19 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fault.h"
 #include "store_priv.h"
+#include "time_now.h"
 
 #define DEFAULT_QUEUE_BYTES ((size_t)256 << 20)
-
-static int64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* --- life ------------------------------------------------------------------------------------------------------------------ */
 tsr_status srv_store_open(srv_store **out, const char *folder, const srv_store_limits *limits, tsr_error *err) {
@@ -160,7 +154,7 @@ tsr_status srv_store_add(srv_store *store, const srv_new_job *job, char **id_out
     record = srv__record_new(chosen, job->workflow_id);
     if (!id || !record) SRV_FAIL(err, TSR_NO_MEMORY, "out of memory");
     record->seq = store->next_seq;
-    record->created = job->created ? job->created : now_ms();
+    record->created = job->created ? job->created : srv_now_ms();
     record->number = choose_number(store, job);
     record->item = srv__render_item(record, job->prompt, job->extra_data, job->targets);
     record->summary = srv__render_summary(record, NULL, NULL);
@@ -259,7 +253,7 @@ tsr_status srv_store_take(srv_store *store, srv_job **out, tsr_error *err) {
     pthread_mutex_lock(&store->write_lock);
     if (!store->mirror.waiting.count) goto done;
     srv_record *record = store->mirror.waiting.items[0];
-    int64_t started = now_ms();
+    int64_t started = srv_now_ms();
     SRV_TRY(reserve(store, &store->mirror.running, err));
     SRV_TRY(read_job(&job, store, record, err));
     SRV_TRY(remove_files(store, record->seq, err));
@@ -323,7 +317,7 @@ static tsr_status make_ending(ending *end, srv_store *store, const srv_record *r
     record->attempt = running->attempt;
     record->created = running->created;
     record->started = running->started;
-    record->ended = now_ms();
+    record->ended = srv_now_ms();
     record->state = state;
     SRV_TRY(read_job(&job, store, record, err));
     end->result = srv__render_result(names[state], outputs, messages);

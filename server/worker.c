@@ -11,6 +11,7 @@
 #include "events.h"
 #include "fault.h"
 #include "json_text.h"
+#include "time_now.h"
 
 struct srv_worker {
     struct srv_context *context;
@@ -217,21 +218,15 @@ static void set_job(srv_worker *worker, const srv_job *job) {
     pthread_mutex_unlock(&worker->lock);
 }
 
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 static void run_job(srv_worker *worker, const srv_job *job) {
     tsr_error err = TSR_ERROR_INIT;
     errand e = { .worker = worker };
-    double start = seconds_now();
+    double start = srv_clock();
     srv_hub_send_status(worker->context->hub);
     tsr_status status = srv_run_begin(&e.run, worker->context, job, &err);
     if (status == TSR_OK) status = run_workflow(&e, &err);
     if (status == TSR_CANCELLED && !atomic_load(&worker->interrupted)) put_back(worker, job);
-    else end_job(&e, status == TSR_OK ? NULL : &err, seconds_now() - start);
+    else end_job(&e, status == TSR_OK ? NULL : &err, srv_clock() - start);
     set_job(worker, NULL);
     srv_run_clear(&e.run);
 }

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "engine/engine_memory.h"
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
@@ -181,12 +181,6 @@ tsr_engine_info tsr_engine_get_info(const tsr_engine *engine) {
     return info;
 }
 
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 /* --- parts ---------------------------------------------------------------------------------------------------------------- */
 /* Engines of parts alone find out here. */
 static tsr_status need_part(const tsr_engine *engine, tsr__checkpoint_part part, tsr_error *err) {
@@ -220,9 +214,9 @@ tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
     if (engine->unet) return TSR_OK;
     tsr_status status = need_part(engine, TSR_PART_UNET, err);
     if (status != TSR_OK) return status;
-    double start = now_seconds();
+    double start = tsr__seconds();
     status = tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
-    if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_UNET, now_seconds() - start);
+    if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_UNET, tsr__seconds() - start);
     return status;
 }
 

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "engine/engine_priv.h"
 #include "tessera/noise.h"
 
@@ -16,12 +16,6 @@ typedef struct fit {
     int n;                           /* terms: channels and a constant */
     double normal[TERMS][TERMS + 3]; /* the normal equations, three right sides */
 } fit;
-
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* [c, SIDE, SIDE] of squares with values as sampling gives them: of variance 1 before the model's scale. */
 static void draw_squares(float *latent, int channels, float scale) {
@@ -81,9 +75,9 @@ tsr_status tsr__preview_map_fit(tsr__preview_map *out, tsr_engine *engine, tsr_e
     TSR_ALLOC(err, latent, (size_t)channels * SIDE * SIDE);
     TSR_ALLOC(err, rgb, (size_t)SIDE * SIDE * (size_t)(factor * factor) * 3);
     draw_squares(latent, channels, engine->denoiser.latent_scale);
-    double start = now_seconds();
+    double start = tsr__seconds();
     TSR_TRY(tsr__vae_decode(engine->vae, rgb, latent, 1, SIDE, SIDE, 0, err));
-    out->decode_seconds = (now_seconds() - start) / (SIDE * SIDE);
+    out->decode_seconds = (tsr__seconds() - start) / (SIDE * SIDE);
     out->channels = channels;
     f.n = channels + 1;
     for (int y = 0; y < SIDE; y++)

@@ -1,17 +1,11 @@
 /* engine/engine_run.c - painting a scene: text, sampling, decoding, metadata; and its plan without painting. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "engine/engine_preview.h"
 #include "engine/engine_priv.h"
 #include "engine/engine_state.h"
-
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 void tsr_result_free(tsr_result *result) {
     if (!result) return;
@@ -37,14 +31,14 @@ typedef struct watch {
 /* Previews may take a sixth of the time at most. */
 static int preview_is_due(const watch *w, const tsr_progress *at) {
     if (!w->callbacks->preview || at->event != TSR_PROGRESS_STEP || !at->x0) return 0;
-    return now_seconds() - w->last_preview >= 5 * w->preview_cost;
+    return tsr__seconds() - w->last_preview >= 5 * w->preview_cost;
 }
 
 static int give_preview(watch *w, const tsr_progress *at) {
     tsr_latent *latent = NULL;
     tsr_image *image = NULL;
     int stop = 0;
-    double start = now_seconds();
+    double start = tsr__seconds();
     if (tsr_latent_new(&latent, 1, at->shape[1], at->shape[2], at->shape[3], NULL) == TSR_OK) {
         memcpy(latent->values, at->x0, tsr_latent_count(latent) * sizeof *latent->values);
         /* A preview that cannot be made (not finite yet, memory) is no reason to lose the picture. */
@@ -54,7 +48,7 @@ static int give_preview(watch *w, const tsr_progress *at) {
     }
     tsr_image_free(image);
     tsr_latent_free(latent);
-    w->last_preview = now_seconds();
+    w->last_preview = tsr__seconds();
     w->preview_cost = w->last_preview - start;
     return stop;
 }
@@ -189,7 +183,7 @@ static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job,
     hooks.state_size = from ? from->run.size : 0;
     w.saver.engine = engine;
     w.saver.job = job;
-    double start = now_seconds(), texts = start, sampled;
+    double start = tsr__seconds(), texts = start, sampled;
     if (from && from->finished) {
         result->latent = from->latent;
         from->latent = NULL;
@@ -199,15 +193,15 @@ static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job,
             TSR_TRY(tsr__preview_map_fit(&w.map, engine, err));
             w.has_map = 1;
         }
-        texts = now_seconds();
+        texts = tsr__seconds();
         TSR_TRY(sample(&result->latent, job, &hooks, err));
         TSR_TRY(tell_warnings(job, err));
     }
-    sampled = now_seconds();
+    sampled = tsr__seconds();
     TSR_TRY(decode_or_save(result, &w, job, err));
     result->text_seconds = texts - start;
     result->sample_seconds = sampled - texts;
-    result->decode_seconds = now_seconds() - sampled;
+    result->decode_seconds = tsr__seconds() - sampled;
 done:
     tsr__engine_saver_clear(&w.saver);
     return status;

@@ -2,17 +2,11 @@
  * model's linear map. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "graph/graph_priv.h"
 
 #define DECODING_SHARE (1.0 / 6.0) /* at most, of the time between two previews */
-
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* The map is made once for a model; one that cannot be made is tried again at the next preview. */
 static const tsr__preview_map *map_of(tsr__slot *slot) {
@@ -39,13 +33,13 @@ tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress) {
     tsr__slot *slot = run->graph->painter;
     tsr_image *image = NULL;
     if (!run->callbacks || !run->callbacks->event || !slot || !tsr__slot_now(slot)) return NULL;
-    double least = run->callbacks->preview_seconds, now = now_seconds();
+    double least = run->callbacks->preview_seconds, now = tsr__seconds();
     if (!(least > 0.0)) return NULL;
     if (progress->event != TSR_PROGRESS_STEP || !progress->x0 || now - run->last_preview < least) return NULL;
     const tsr__preview_map *map = map_of(slot);
     if (map && map->decode_seconds * progress->shape[2] * progress->shape[3] <= DECODING_SHARE * least)
         image = decode(tsr__slot_now(slot), progress);
     else if (map) (void)tsr__preview_map_paint(&image, map, progress->x0, progress->shape, NULL);
-    run->last_preview = now_seconds();
+    run->last_preview = tsr__seconds();
     return image;
 }

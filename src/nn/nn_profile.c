@@ -1,10 +1,10 @@
 /* nn/nn_profile.c - see nn_profile.h. A full table stops taking new rows and says so in its last one. */
 #include "nn/nn_profile.h"
+#include "core/clock.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_ROWS = 512 };
 
@@ -12,12 +12,6 @@ struct tsr__profile {
     tsr__nn_profile_row rows[MAX_ROWS];
     int count;
 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 tsr_status tsr__nn_profile_start(tsr__nn *nn, tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -46,12 +40,12 @@ const tsr__nn_profile_row *tsr__nn_profile_rows(tsr__nn *nn, int *count) {
 }
 
 double tsr__profile_start(const tsr__nn *nn) {
-    return nn->profile ? now() : 0;
+    return nn->profile ? tsr__seconds() : 0;
 }
 
 void tsr__profile_stop(tsr__nn *nn, double start, const char *kind, double work, const char *shape, ...) {
     if (!nn->profile) return;
-    double seconds = now() - start;
+    double seconds = tsr__seconds() - start;
     tsr__profile *profile = nn->profile;
     char text[sizeof profile->rows[0].shape];
     va_list args;

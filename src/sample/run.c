@@ -4,15 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/clock.h"
 #include "core/memory.h"
-
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 void tsr__run_init(tsr__run *run, const tsr_run_hooks *hooks, const int shape[4], float latent_scale) {
     memset(run, 0, sizeof *run);
@@ -20,7 +14,7 @@ void tsr__run_init(tsr__run *run, const tsr_run_hooks *hooks, const int shape[4]
     run->region = -1;
     run->latent_scale = latent_scale;
     memcpy(run->shape, shape, sizeof run->shape);
-    run->saved_time = now_seconds();
+    run->saved_time = tsr__seconds();
 }
 
 void tsr__run_clear(tsr__run *run) {
@@ -35,13 +29,13 @@ int tsr__run_is_due(const tsr__run *run, int steps_ended) {
     const tsr_run_hooks *hooks = run->hooks;
     if (!hooks || !hooks->save || !run->give || steps_ended <= run->saved_step) return 0;
     if (hooks->save_steps > 0 && steps_ended - run->saved_step >= hooks->save_steps) return 1;
-    return hooks->save_seconds > 0.0 && now_seconds() - run->saved_time >= hooks->save_seconds;
+    return hooks->save_seconds > 0.0 && tsr__seconds() - run->saved_time >= hooks->save_seconds;
 }
 
 tsr_status tsr__run_save(tsr__run *run, int steps_ended, tsr_error *err) {
     tsr_status status = run->give(run->owner, err);
     run->saved_step = steps_ended;
-    run->saved_time = now_seconds();
+    run->saved_time = tsr__seconds();
     return status;
 }
 
