@@ -29,18 +29,15 @@ int tsr__engine_is_ready(void *user) {
 }
 
 /* --- what parts take ---------------------------------------------------------------------------------------------------------- */
-static int starts_with(const char *text, const char *prefix) {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
 /* -1: of no part, or never packed. */
 static int part_of(const tsr__tensor_view *view) {
     if (!tsr__dtype_is_float(view->dtype) || strstr(view->name, "token_embedding")) return -1;
-    if (starts_with(view->name, "model.diffusion_model.")) return TSR__NETWORK_UNET;
-    if (starts_with(view->name, "first_stage_model.")) return TSR__NETWORK_VAE;
-    if (starts_with(view->name, "cond_stage_model.") || starts_with(view->name, "conditioner."))
-        return TSR__NETWORK_TEXT;
-    return -1;
+    switch (tsr__checkpoint_part_of(view->name)) {
+    case TSR_PART_UNET: return TSR__NETWORK_UNET;
+    case TSR_PART_VAE: return TSR__NETWORK_VAE;
+    case TSR_PART_TEXT: return TSR__NETWORK_TEXT;
+    default: return -1;
+    }
 }
 
 static size_t value_bytes(const tsr_engine *engine, int part) {

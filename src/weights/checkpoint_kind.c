@@ -152,7 +152,7 @@ static unsigned find_marks(const char *name) {
     return marks;
 }
 
-static tsr__checkpoint_part find_part(const char *name) {
+tsr__checkpoint_part tsr__checkpoint_part_of(const char *name) {
     for (size_t i = 0; i < sizeof PREFIXES / sizeof *PREFIXES; i++) {
         if (strncmp(name, PREFIXES[i].prefix, strlen(PREFIXES[i].prefix)) == 0) return PREFIXES[i].part;
     }
@@ -178,7 +178,8 @@ static void read_widths(tsr__checkpoint_info *info, const tsr__weights *weights)
         info->text_width = find_extent(weights, embeddings[i], 1);
     for (size_t i = 0; i < info->tensors && !info->context_width; i++) {
         const tsr__tensor_view *view = tsr__weights_at(weights, i);
-        if (find_part(view->name) == TSR_PART_UNET && strstr(view->name, ".attn2.to_k.weight") && view->rank == 2)
+        if (tsr__checkpoint_part_of(view->name) == TSR_PART_UNET && strstr(view->name, ".attn2.to_k.weight") &&
+            view->rank == 2)
             info->context_width = view->shape[1];
     }
 }
@@ -207,7 +208,7 @@ void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *wei
     out->tensors = tsr__weights_count(weights);
     for (size_t i = 0; i < out->tensors; i++) {
         const tsr__tensor_view *view = tsr__weights_at(weights, i);
-        const tsr__checkpoint_part part = find_part(view->name);
+        const tsr__checkpoint_part part = tsr__checkpoint_part_of(view->name);
         marks |= find_marks(view->name);
         out->parameters += (int64_t)view->count;
         out->parts[part].tensors++;
