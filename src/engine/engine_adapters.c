@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/memory.h"
 #include "engine/engine_priv.h"
@@ -133,35 +132,20 @@ done:
 }
 
 /* --- files ---------------------------------------------------------------------------------------------------------------- */
-/* Tries FOLDER/name and FOLDER/name.safetensors; 1 when path was replaced. */
-static int try_folder(char **path, const char *folder, int folder_length, const char *below) {
-    static const char *const endings[] = { "", ".safetensors" };
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        char *name = tsr__format("%.*s%s%s%s", folder_length, folder, below, *path, endings[i]);
-        if (name && access(name, R_OK) == 0) {
-            free(*path);
-            *path = name;
-            return 1;
-        }
-        free(name);
+static tsr_status find_files(tsr__adapter_set *set, const tsr_engine *engine, tsr_error *err) {
+    for (int i = 0; i < set->count; i++) {
+        char *found = tsr__find_beside(engine, "loras", set->items[i].path);
+        if (!found) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+        free(set->items[i].path);
+        set->items[i].path = found;
     }
-    return 0;
+    return TSR_OK;
 }
 
-static void find_file(char **path, const tsr_engine *engine) {
-    static const char *const folders[] = { "/loras/", "/../loras/", "/" };
-    const char *slash = strrchr(engine->model, '/');
-    int length = slash ? (int)(slash - engine->model) : 1;
-    if (access(*path, R_OK) == 0 || **path == '/' || strstr(*path, "..")) return;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (try_folder(path, slash ? engine->model : ".", length, folders[i])) return;
-}
-
-static tsr_status open_files(tsr__adapter_set *set, const tsr_engine *engine, const char *who, tsr_error *err) {
+static tsr_status open_files(tsr__adapter_set *set, const char *who, tsr_error *err) {
     tsr_error inner = TSR_ERROR_INIT;
     for (int i = 0; i < set->count; i++) {
         adapter *a = &set->items[i];
-        find_file(&a->path, engine);
         tsr_status status = tsr__weights_open_any(&a->file, a->path, &inner);
         if (status == TSR_OK) status = tsr__lora_open(&a->lora, a->file, &inner);
         if (status != TSR_OK) return tsr__fail(err, status, "%s: lora %s", who, inner.message);
@@ -184,14 +168,18 @@ static int same_sets(const tsr__adapter_set *a, const tsr__adapter_set *b) {
 /* Takes `made` over: kept, or freed where an equal set is there. */
 static tsr_status keep_set(tsr__adapter_set **out, tsr_engine *engine, tsr__adapter_set *made, const char *who,
                            tsr_error *err) {
-    for (int i = 0; i < made->count; i++) find_file(&made->items[i].path, engine);
+    tsr_status status = find_files(made, engine, err);
+    if (status != TSR_OK) {
+        free_set(made);
+        return status;
+    }
     for (tsr__adapter_set *at = engine->adapters; at; at = at->next) {
         if (!same_sets(at, made)) continue;
         free_set(made);
         *out = at;
         return TSR_OK;
     }
-    tsr_status status = open_files(made, engine, who, err);
+    status = open_files(made, who, err);
     if (status != TSR_OK) {
         free_set(made);
         return status;
@@ -242,8 +230,8 @@ done:
 }
 
 /* --- terms ---------------------------------------------------------------------------------------------------------------- */
-static tsr_status need_files(tsr__adapter_set *set, const tsr_engine *engine, tsr_error *err) {
-    return set->count == 0 || set->items[0].lora ? TSR_OK : open_files(set, engine, "again", err);
+static tsr_status need_files(tsr__adapter_set *set, tsr_error *err) {
+    return set->count == 0 || set->items[0].lora ? TSR_OK : open_files(set, "again", err);
 }
 
 /* When text encoders and UNet have both been seen, what no layer took is known. */
@@ -271,7 +259,7 @@ tsr_status tsr__adapters_bind_text(tsr__adapter_set *set, tsr_engine *engine, ts
     tsr_status status = TSR_OK;
     if (!set || set->text_bound) return TSR_OK;
     TSR_TRY(tsr__engine_need_text(engine, err));
-    TSR_TRY(need_files(set, engine, err));
+    TSR_TRY(need_files(set, err));
     for (int i = 0; i < ENCODERS; i++) {
         const tsr__weight_log *weights = tsr__text_weights(engine->text, i);
         if (!set->text[i]) TSR_TRY(tsr__nn_terms_new(&set->text[i], engine->text_nn, err));
@@ -289,7 +277,7 @@ tsr_status tsr__adapters_bind_unet(tsr__adapter_set *set, tsr_engine *engine, ts
     tsr_status status = TSR_OK;
     if (!set || set->unet_bound) return TSR_OK;
     TSR_TRY(tsr__engine_need_unet(engine, err));
-    TSR_TRY(need_files(set, engine, err));
+    TSR_TRY(need_files(set, err));
     if (!set->unet) TSR_TRY(tsr__nn_terms_new(&set->unet, engine->nn, err));
     for (int k = 0; k < set->count; k++)
         TSR_TRY(tsr__net_terms_add(set->unet, engine->nn, tsr__unet_weights(engine->unet), set->items[k].lora,

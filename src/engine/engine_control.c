@@ -95,22 +95,6 @@ const char *tsr__controls_file(const tsr__control_set *set, int index) {
     return set && index >= 0 && index < set->count ? set->items[index]->path : NULL;
 }
 
-/* As adapters are looked for, in controlnet/. */
-static char *find_file(const tsr_engine *engine, const char *name) {
-    static const char *const folders[] = { "/controlnet/", "/../controlnet/", "/" };
-    static const char *const endings[] = { "", ".safetensors" };
-    const char *slash = strrchr(engine->model, '/');
-    int length = slash ? (int)(slash - engine->model) : 1;
-    if (access(name, R_OK) == 0 || *name == '/' || strstr(name, "..")) return tsr__strdup(name);
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
-            char *path = tsr__format("%.*s%s%s%s", length, slash ? engine->model : ".", folders[i], name, endings[k]);
-            if (path && access(path, R_OK) == 0) return path;
-            free(path);
-        }
-    return tsr__strdup(name);
-}
-
 static tsr_status copy_use(use **out, const tsr_engine *engine, const tsr__control_use *from, const char *who,
                            tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -123,7 +107,7 @@ static tsr_status copy_use(use **out, const tsr_engine *engine, const tsr__contr
     made->strength = from->strength;
     made->start_sigma = from->start_sigma;
     made->end_sigma = from->end_sigma;
-    made->path = find_file(engine, from->model);
+    made->path = tsr__find_beside(engine, "controlnet", from->model);
     if (!made->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     if (access(made->path, R_OK) != 0)
         TSR_FAIL(err, TSR_NOT_FOUND, "%s: control %s: no such file, nor in controlnet/ beside the model", who,

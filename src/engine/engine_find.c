@@ -1,4 +1,4 @@
-/* engine/engine_find.c - where the model that ships with Tessera lies.
+/* engine/engine_find.c - where the model that ships with Tessera lies, and files that belong to a model.
  *
  * Looks around the library's own file and the program's, upwards: a build tree finds the source tree's models/, an
  * installed library finds share/tessera/models/. */
@@ -50,4 +50,22 @@ tsr_status tsr_engine_find_model(char **out, tsr_error *err) {
         "the model that ships with Tessera (%s) is not beside the program, nor installed; give --model, or set "
         "TESSERA_MODEL",
         MODEL_FILE);
+}
+
+char *tsr__find_beside(const tsr_engine *engine, const char *folder, const char *name) {
+    const struct {
+        const char *start, *folder, *end;
+    } places[] = { { "/", folder, "/" }, { "/../", folder, "/" }, { "/", "", "" } };
+    static const char *const endings[] = { "", ".safetensors" };
+    const char *slash = strrchr(engine->model, '/'), *model = slash ? engine->model : ".";
+    int length = slash ? (int)(slash - engine->model) : 1;
+    if (access(name, R_OK) == 0 || *name == '/' || strstr(name, "..")) return tsr__strdup(name);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
+            char *path = tsr__format("%.*s%s%s%s%s%s", length, model, places[i].start, places[i].folder, places[i].end,
+                                     name, endings[k]);
+            if (path && access(path, R_OK) == 0) return path;
+            free(path);
+        }
+    return tsr__strdup(name);
 }

@@ -92,6 +92,12 @@ tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *e
 /* --- engine_embeddings.c: a tsr__embedding_path_fn; user is the engine --- */
 tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err);
 
+/* --- engine_find.c --- */
+/* A file that belongs to a model: `name` itself where that can be read, else in FOLDER/ beside the model, FOLDER/ beside the
+ * model's folder, or beside the model, with or without ".safetensors"; `name` again when it is nowhere. NULL: no memory.
+ * Released with free(). */
+char *tsr__find_beside(const tsr_engine *engine, const char *folder, const char *name);
+
 /* --- engine_text.c --- */
 /* The handle of a prompt under some adapters and controls (NULL: none), not yet encoded. */
 tsr_status tsr__conditioning_get(tsr__conditioning **out, tsr_engine *engine, const char *prompt, int clip_skip,
