@@ -14,6 +14,7 @@
 #include "engine/engine_priv.h"
 #include "tessera/tessera.h"
 #include "weights/weights.h"
+#include "whole_file.h"
 
 #define OK(call)                                                                                                       \
     do {                                                                                                               \
@@ -25,19 +26,6 @@ enum { STEPS = 3, MODELS = 3 };
 static char copies[MODELS - 1][64], adapter[64];
 
 /* --- files ---------------------------------------------------------------------------------------------------------------- */
-static unsigned char *read_whole(const char *path, size_t *size) {
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    unsigned char *data = malloc(*size);
-    assert_non_null(data);
-    assert_int_equal(fread(data, 1, *size, file), *size);
-    fclose(file);
-    return data;
-}
-
 /* The shipped model with the sign of an F16 tensor's values turned over. */
 static void write_copy(const char *path, const tsr_engine *from, const char *name) {
     size_t size = 0;

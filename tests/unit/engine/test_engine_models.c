@@ -15,6 +15,7 @@
 
 #include "golden_file.h"
 #include "tessera/tessera.h"
+#include "whole_file.h"
 
 #define OK(call)                                                                                                       \
     do {                                                                                                               \
@@ -30,26 +31,6 @@ static tsr_engine *alone;  /* the second one, as the engine of a picture */
 static char second[64], link_to_first[64], broken[64];
 
 /* --- the second checkpoint ---------------------------------------------------------------------------------------------- */
-static unsigned char *read_whole(const char *path, size_t *size) {
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    unsigned char *data = malloc(*size);
-    assert_non_null(data);
-    assert_int_equal(fread(data, 1, *size, file), *size);
-    fclose(file);
-    return data;
-}
-
-static void write_whole(const char *path, const unsigned char *data, size_t size) {
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, size, file), size);
-    fclose(file);
-}
-
 /* Changes the sign of every value of an F16 tensor. */
 static void turn_over(unsigned char *data, const char *name) {
     uint64_t header = 0;

@@ -82,4 +82,15 @@ static inline void expect_near(const tsr_latent *a, const tsr_latent *b, float t
             fail_msg("value %zu is %g, not %g", i, (double)a->values[i], (double)b->values[i]);
 }
 
+/* nearest-exact to twice the size, as the exact VAE sees it. */
+static inline tsr_latent *doubled(tsr_latent *latent) {
+    const int *s = latent->shape;
+    tsr_latent *out = zero_latent(s[0], s[1], 2 * s[2], 2 * s[3]);
+    for (int k = 0; k < s[0]; k++)
+        for (int c = 0; c < s[1]; c++)
+            for (int y = 0; y < 2 * s[2]; y++)
+                for (int x = 0; x < 2 * s[3]; x++) *cell(out, k, c, y, x) = *cell(latent, k, c, y / 2, x / 2);
+    return out;
+}
+
 #endif /* TSR_TEST_EXACT_VAE_H */

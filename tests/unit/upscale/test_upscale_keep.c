@@ -57,17 +57,6 @@ static tsr_latent *run(const tsr__upscaler *upscaler, const tsr_latent *latent, 
     return out;
 }
 
-/* nearest-exact to twice the size, as the exact VAE sees it. */
-static tsr_latent *doubled(tsr_latent *latent) {
-    const int *s = latent->shape;
-    tsr_latent *out = zero_latent(s[0], s[1], 2 * s[2], 2 * s[3]);
-    for (int k = 0; k < s[0]; k++)
-        for (int c = 0; c < s[1]; c++)
-            for (int y = 0; y < 2 * s[2]; y++)
-                for (int x = 0; x < 2 * s[3]; x++) *cell(out, k, c, y, x) = *cell(latent, k, c, y / 2, x / 2);
-    return out;
-}
-
 /* A plain run of one side along the base's schedule. */
 static tsr_latent *alone(const tsr_latent *from, const tsr_ksampler_provider *p, const tsr_ksampler_provider *base) {
     tsr_ksampler_options options = TSR_KSAMPLER_OPTIONS_INIT;
