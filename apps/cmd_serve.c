@@ -1,6 +1,7 @@
 /* apps/cmd_serve.c - `tessera serve`: the command line of the server. What it serves is in server/. */
 #include "cmd_serve.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,150 +22,134 @@ typedef struct choice {
 } choice;
 
 /* --- the table ---------------------------------------------------------------------------------------------------------- */
-/* Take one value: 0, or an exit status after a message. */
-static int take_text(const char **field, const char *value) {
-    *field = value;
+struct option_row;
+/* Takes one value into the row's field: 0, or an exit status after a message. */
+typedef int (*take_fn)(choice *c, const struct option_row *row, void *field, const char *value);
+
+typedef struct option_row {
+    const char *name, *metavar; /* no metavar: a flag */
+    take_fn take;
+    size_t field; /* where in a choice */
+    double least, most;
+    const char *help;
+} option_row;
+
+static int take_text(choice *c, const option_row *row, void *field, const char *value) {
+    (void)c;
+    (void)row;
+    *(const char **)field = value;
     return 0;
 }
 
-static int take_number(double *out, const char *name, const char *value, double least, double most) {
+static int take_number(choice *c, const option_row *row, void *field, const char *value) {
     char *end = NULL;
+    double *out = field;
+    (void)c;
     *out = strtod(value, &end);
-    if (!*value || *end || !(*out >= least && *out <= most))
-        return usage_error("--%s takes %g to %g, not '%.80s'", name, least, most, value);
+    if (!*value || *end || !(*out >= row->least && *out <= row->most))
+        return usage_error("--%s takes %g to %g, not '%.80s'", row->name, row->least, row->most, value);
     return 0;
 }
 
-static int take_whole(int *out, const char *name, const char *value, int least, int most) {
+static int take_whole(choice *c, const option_row *row, void *field, const char *value) {
     double number = 0.0;
-    int result = take_number(&number, name, value, least, most);
+    int result = take_number(c, row, &number, value), *out = field;
     *out = (int)number;
-    if (!result && *out != number) return usage_error("--%s takes a whole number, not '%.80s'", name, value);
+    if (!result && *out != number) return usage_error("--%s takes a whole number, not '%.80s'", row->name, value);
     return result;
 }
 
-static int take_mebibytes(size_t *out, const char *name, const char *value, double least) {
+static int take_mebibytes(choice *c, const option_row *row, void *field, const char *value) {
     double number = 0.0;
-    int result = take_number(&number, name, value, least, 16777216.0);
-    *out = (size_t)number * MEBIBYTE;
+    int result = take_number(c, row, &number, value);
+    *(size_t *)field = (size_t)number * MEBIBYTE;
     return result;
 }
 
-static int take_listen(choice *c, const char *value) {
-    return take_text(&c->options.listen, value);
-}
-static int take_port(choice *c, const char *value) {
-    return take_whole(&c->options.port, "port", value, 0, 65535);
-}
-static int take_models(choice *c, const char *value) {
-    return take_text(&c->options.models, value);
-}
-static int take_input(choice *c, const char *value) {
-    return take_text(&c->options.input, value);
-}
-static int take_output(choice *c, const char *value) {
-    return take_text(&c->options.output, value);
-}
-static int take_temp(choice *c, const char *value) {
-    return take_text(&c->options.temp, value);
-}
-static int take_data(choice *c, const char *value) {
-    return take_text(&c->options.data, value);
-}
-static int take_token_file(choice *c, const char *value) {
-    return take_text(&c->options.token_file, value);
-}
-static int take_host(choice *c, const char *value) {
-    if (c->options.n_allowed_hosts == MAX_HOSTS) return usage_error("--allow-host may be given %d times", MAX_HOSTS);
+static int take_host(choice *c, const option_row *row, void *field, const char *value) {
+    (void)field;
+    if (c->options.n_allowed_hosts == MAX_HOSTS) return usage_error("--%s may be given %d times", row->name, MAX_HOSTS);
     c->hosts[c->options.n_allowed_hosts++] = value;
     return 0;
 }
-static int take_history(choice *c, const char *value) {
+
+static int take_history(choice *c, const option_row *row, void *field, const char *value) {
     int history = tsr_history_find(value);
-    if (history < 0) return usage_error("--history takes restart or keep, not '%.80s'", value);
-    c->options.history = (tsr_history)history;
-    return 0;
-}
-static int take_precision(choice *c, const char *value) {
-    if (strcmp(value, "f32") == 0) c->options.precision = TSR_PRECISION_F32;
-    else if (strcmp(value, "bf16") == 0) c->options.precision = TSR_PRECISION_BF16;
-    else return usage_error("--precision takes f32 or bf16, not '%.80s'", value);
-    return 0;
-}
-static int take_threads(choice *c, const char *value) {
-    return take_whole(&c->options.threads, "threads", value, 0, 1024);
-}
-static int take_cache_memory(choice *c, const char *value) {
-    return take_mebibytes(&c->options.cache_memory, "cache-memory", value, 0.0);
-}
-static int take_model_memory(choice *c, const char *value) {
-    return take_mebibytes(&c->options.model_memory, "model-memory", value, 0.0);
-}
-static int take_max_queue(choice *c, const char *value) {
-    return take_whole(&c->options.max_queue, "max-queue", value, 1, 1000000);
-}
-static int take_max_upload(choice *c, const char *value) {
-    return take_mebibytes(&c->options.max_upload, "max-upload", value, 1.0);
-}
-static int take_max_sockets(choice *c, const char *value) {
-    return take_whole(&c->options.max_sockets, "max-sockets", value, 1, 1024);
-}
-static int take_max_history(choice *c, const char *value) {
-    return take_whole(&c->options.max_history, "max-history", value, 1, 10000000);
-}
-static int take_preview_seconds(choice *c, const char *value) {
-    return take_number(&c->options.preview_seconds, "preview-seconds", value, 0.0, 3600.0);
-}
-static int take_ping_seconds(choice *c, const char *value) {
-    return take_number(&c->options.ping_seconds, "ping-seconds", value, 0.1, 3600.0);
-}
-static int take_patience(choice *c, const char *value) {
-    return take_number(&c->options.patience, "patience", value, 0.1, 3600.0);
-}
-static int take_log_format(choice *c, const char *value) {
-    c->options.log_json = strcmp(value, "json") == 0;
-    if (!c->options.log_json && strcmp(value, "plain") != 0)
-        return usage_error("--log-format takes plain or json, not '%.80s'", value);
-    return 0;
-}
-static int take_quiet(choice *c, const char *value) {
-    (void)value;
-    c->options.quiet = 1;
+    (void)c;
+    if (history < 0) return usage_error("--%s takes restart or keep, not '%.80s'", row->name, value);
+    *(tsr_history *)field = (tsr_history)history;
     return 0;
 }
 
-static const struct row {
-    const char *name, *metavar; /* no metavar: a flag */
-    int (*take)(choice *, const char *);
-    const char *help;
-} rows[] = {
-    { "listen", "ADDRESS", take_listen, "IPv4 address; others than loopback need --token-file (default: 127.0.0.1)" },
-    { "port", "N", take_port, "0: any free one (default: 8188)" },
-    { "token-file", "FILE", take_token_file, "whoever asks must know this file's first line" },
-    { "allow-host", "NAME", take_host,
+static int take_precision(choice *c, const option_row *row, void *field, const char *value) {
+    tsr_precision *out = field;
+    (void)c;
+    if (strcmp(value, "f32") == 0) *out = TSR_PRECISION_F32;
+    else if (strcmp(value, "bf16") == 0) *out = TSR_PRECISION_BF16;
+    else return usage_error("--%s takes f32 or bf16, not '%.80s'", row->name, value);
+    return 0;
+}
+
+static int take_log_format(choice *c, const option_row *row, void *field, const char *value) {
+    int *json = field;
+    (void)c;
+    *json = strcmp(value, "json") == 0;
+    if (!*json && strcmp(value, "plain") != 0)
+        return usage_error("--%s takes plain or json, not '%.80s'", row->name, value);
+    return 0;
+}
+
+static int take_quiet(choice *c, const option_row *row, void *field, const char *value) {
+    (void)c;
+    (void)row;
+    (void)value;
+    *(int *)field = 1;
+    return 0;
+}
+
+static const option_row rows[] = {
+    { "listen", "ADDRESS", take_text, offsetof(choice, options.listen), 0, 0,
+      "IPv4 address; others than loopback need --token-file (default: 127.0.0.1)" },
+    { "port", "N", take_whole, offsetof(choice, options.port), 0, 65535, "0: any free one (default: 8188)" },
+    { "token-file", "FILE", take_text, offsetof(choice, options.token_file), 0, 0,
+      "whoever asks must know this file's first line" },
+    { "allow-host", "NAME", take_host, 0, 0, 0,
       "a further name the server is reached by, as NAME or NAME:PORT; may be repeated" },
-    { "models", "DIR", take_models, "checkpoints/, loras/, ... (default: the folder of the shipped model)" },
-    { "input", "DIR", take_input, "uploads, and pictures that workflows load (default: input)" },
-    { "output", "DIR", take_output, "where pictures are saved (default: output)" },
-    { "temp", "DIR", take_temp, "pictures of PreviewImage (default: DATA/temp)" },
-    { "data", "DIR", take_data,
+    { "models", "DIR", take_text, offsetof(choice, options.models), 0, 0,
+      "checkpoints/, loras/, ... (default: the folder of the shipped model)" },
+    { "input", "DIR", take_text, offsetof(choice, options.input), 0, 0,
+      "uploads, and pictures that workflows load (default: input)" },
+    { "output", "DIR", take_text, offsetof(choice, options.output), 0, 0,
+      "where pictures are saved (default: output)" },
+    { "temp", "DIR", take_text, offsetof(choice, options.temp), 0, 0, "pictures of PreviewImage (default: DATA/temp)" },
+    { "data", "DIR", take_text, offsetof(choice, options.data), 0, 0,
       "the queue and its history (default: $XDG_STATE_HOME/tessera, else ~/.local/state/tessera)" },
-    { "history", "restart|keep", take_history,
+    { "history", "restart|keep", take_history, offsetof(choice, options.history), 0, 0,
       "restart: the picture ComfyUI paints (default); keep: every sampler keeps its history" },
-    { "precision", "f32|bf16", take_precision, "arithmetic (default: bf16 where the processor has it)" },
-    { "threads", "N", take_threads, "processor threads (default: all)" },
-    { "cache-memory", "MIB", take_cache_memory, "for results of nodes that did not change (default: 512)" },
-    { "model-memory", "MIB", take_model_memory, "for models that the newest job did not need (default: 4096)" },
-    { "max-queue", "N", take_max_queue, "jobs that may wait (default: 1000)" },
-    { "max-upload", "MIB", take_max_upload, "largest upload (default: 100)" },
-    { "max-sockets", "N", take_max_sockets, "WebSockets at once (default: 64)" },
-    { "max-history", "N", take_max_history, "finished jobs that are remembered (default: 10000)" },
-    { "preview-seconds", "S", take_preview_seconds, "least time between two previews; 0: none (default: 0.25)" },
-    { "ping-seconds", "S", take_ping_seconds, "WebSockets are asked after so long a silence (default: 30)" },
-    { "patience", "S", take_patience,
+    { "precision", "f32|bf16", take_precision, offsetof(choice, options.precision), 0, 0,
+      "arithmetic (default: bf16 where the processor has it)" },
+    { "threads", "N", take_whole, offsetof(choice, options.threads), 0, 1024, "processor threads (default: all)" },
+    { "cache-memory", "MIB", take_mebibytes, offsetof(choice, options.cache_memory), 0, 16777216,
+      "for results of nodes that did not change (default: 512)" },
+    { "model-memory", "MIB", take_mebibytes, offsetof(choice, options.model_memory), 0, 16777216,
+      "for models that the newest job did not need (default: 4096)" },
+    { "max-queue", "N", take_whole, offsetof(choice, options.max_queue), 1, 1000000,
+      "jobs that may wait (default: 1000)" },
+    { "max-upload", "MIB", take_mebibytes, offsetof(choice, options.max_upload), 1, 16777216,
+      "largest upload (default: 100)" },
+    { "max-sockets", "N", take_whole, offsetof(choice, options.max_sockets), 1, 1024,
+      "WebSockets at once (default: 64)" },
+    { "max-history", "N", take_whole, offsetof(choice, options.max_history), 1, 10000000,
+      "finished jobs that are remembered (default: 10000)" },
+    { "preview-seconds", "S", take_number, offsetof(choice, options.preview_seconds), 0, 3600,
+      "least time between two previews; 0: none (default: 0.25)" },
+    { "ping-seconds", "S", take_number, offsetof(choice, options.ping_seconds), 0.1, 3600,
+      "WebSockets are asked after so long a silence (default: 30)" },
+    { "patience", "S", take_number, offsetof(choice, options.patience), 0.1, 3600,
       "a client has so long to send a request or to take an answer, and a second more for each 32 KiB (default: 30)" },
-    { "log-format", "plain|json", take_log_format, "of the lines on standard error (default: plain)" },
-    { "quiet", NULL, take_quiet, "log warnings and errors only" },
+    { "log-format", "plain|json", take_log_format, offsetof(choice, options.log_json), 0, 0,
+      "of the lines on standard error (default: plain)" },
+    { "quiet", NULL, take_quiet, offsetof(choice, options.quiet), 0, 0, "log warnings and errors only" },
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -179,7 +164,7 @@ static void print_help(void) {
     puts("\nCtrl-C stops it; a job that runs then starts again next time.");
 }
 
-static const struct row *find_row(const char *name, size_t length) {
+static const option_row *find_row(const char *name, size_t length) {
     for (int i = 0; i < ROWS; i++)
         if (strlen(rows[i].name) == length && strncmp(rows[i].name, name, length) == 0) return &rows[i];
     return NULL;
@@ -189,13 +174,13 @@ static int parse(choice *c, int argc, char **argv) {
     for (int i = 0; i < argc; i++) {
         const char *text = argv[i], *equals = strchr(text, '=');
         size_t length = equals ? (size_t)(equals - text) : strlen(text);
-        const struct row *row = strncmp(text, "--", 2) == 0 ? find_row(text + 2, length - 2) : NULL;
+        const option_row *row = strncmp(text, "--", 2) == 0 ? find_row(text + 2, length - 2) : NULL;
         if (!row) return usage_error("serve has no option '%.80s'; `tessera serve --help` lists them", text);
         const char *value = equals ? equals + 1 : NULL;
         if (!row->metavar && value) return usage_error("--%s takes no value", row->name);
         if (row->metavar && !value && ++i == argc)
             return usage_error("--%s needs a value: --%s %s", row->name, row->name, row->metavar);
-        int result = row->take(c, value ? value : row->metavar ? argv[i] : "");
+        int result = row->take(c, row, (char *)c + row->field, value ? value : row->metavar ? argv[i] : "");
         if (result) return result;
     }
     c->options.allowed_hosts = c->hosts;
