@@ -222,18 +222,14 @@ static tsr_status read_scheduler(json_t *config, const char *folder, tsr_error *
 static tsr_status make_config(tsr__union *all, const char *folder, const tsr__pipeline *pipeline, tsr_error *err) {
     tsr_status status = TSR_OK;
     json_t *config = json_object();
-    char *text = NULL;
     TSR_TRY(read_heads(config, folder, "unet/config.json", "attention_head_dim", "unet_heads", err));
     if (pipeline->text[0])
         TSR_TRY(read_heads(config, folder, "text_encoder/config.json", "num_attention_heads", "text_heads", err));
     if (pipeline->text[1])
         TSR_TRY(read_heads(config, folder, "text_encoder_2/config.json", "num_attention_heads", "text2_heads", err));
     TSR_TRY(read_scheduler(config, folder, err));
-    text = json_dumps(config, JSON_COMPACT);
-    if (!text) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    tsr__union_metadata(all, "tessera.config", text);
+    TSR_TRY(tsr__union_set_config(all, config, err));
 done:
-    free(text);
     json_decref(config);
     return status;
 }

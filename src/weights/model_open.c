@@ -42,7 +42,6 @@ static tsr_status open_source(tsr__weights **out, tsr__union *all, const char *p
 static tsr_status join_config(tsr__union *all, const opened *files, tsr_error *err) {
     const tsr__weights *const order[] = { files->unet, files->base, files->text[0], files->text[1], files->vae };
     json_t *config = json_object();
-    char *text = NULL;
     tsr_status status = TSR_OK;
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         const char *given_text = order[i] ? tsr__weights_metadata(order[i], "tessera.config") : NULL;
@@ -55,11 +54,8 @@ static tsr_status join_config(tsr__union *all, const opened *files, tsr_error *e
         json_decref(more);
     }
     if (json_object_size(config) == 0) goto done;
-    text = json_dumps(config, JSON_COMPACT);
-    if (!text) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    tsr__union_metadata(all, "tessera.config", text);
+    TSR_TRY(tsr__union_set_config(all, config, err));
 done:
-    free(text);
     json_decref(config);
     return status;
 }

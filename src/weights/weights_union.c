@@ -146,8 +146,13 @@ done:
     return status;
 }
 
-void tsr__union_metadata(tsr__union *all, const char *key, const char *value) {
+tsr_status tsr__union_set_config(tsr__union *all, const json_t *config, tsr_error *err) {
+    static const char key[] = "tessera.config";
+    char *value = json_dumps(config, JSON_COMPACT);
+    if (!value) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
     if (!tsr__weights_metadata(all->weights, key)) tsr__weights_set_metadata(all->weights, key, value);
+    free(value);
+    return TSR_OK;
 }
 
 tsr_status tsr__union_finish(tsr__weights **out, tsr__union *all, tsr_error *err) {

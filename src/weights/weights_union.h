@@ -5,6 +5,8 @@
 #ifndef TSR_WEIGHTS_UNION_H
 #define TSR_WEIGHTS_UNION_H
 
+#include <jansson.h>
+
 #include "weights/weights.h"
 
 typedef struct tsr__union tsr__union;
@@ -20,8 +22,8 @@ tsr_status tsr__union_stack(tsr__union *all, const char *name, const tsr__tensor
                             tsr_error *err);
 /* A matrix turned, in its own type where elements stand alone, else as float32. */
 tsr_status tsr__union_transpose(tsr__union *all, const char *name, const tsr__tensor_view *view, tsr_error *err);
-/* Like tsr__weights_metadata; the first value of a key stays. */
-void tsr__union_metadata(tsr__union *all, const char *key, const char *value);
+/* The metadata key tessera.config: a JSON object, borrowed. The first one stays. */
+tsr_status tsr__union_set_config(tsr__union *all, const json_t *config, tsr_error *err);
 /* Makes weights of it; the union is gone, also after a failure. */
 tsr_status tsr__union_finish(tsr__weights **out, tsr__union *all, tsr_error *err);
 
