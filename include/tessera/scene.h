@@ -41,6 +41,7 @@ typedef enum tsr_option_kind {
 #define TSR_OPTION_COMMAND 0x1 /* an option of the command only (--from, --scene): no scene key */
 #define TSR_OPTION_LOCAL   0x2 /* belongs to one machine or one run (output, threads): left out of picture metadata */
 #define TSR_OPTION_HIDDEN  0x4 /* a scene key without a command option */
+#define TSR_OPTION_LIST    0x8 /* takes up to 16 values with ; between them; in JSON also as an array */
 
 typedef struct tsr_option_info {
     const char *key; /* "init_image"; the command writes it --init-image */

@@ -5,10 +5,9 @@
 #include "engine/engine_priv.h"
 #include "picture/preprocess.h"
 
-/* The keys of one scope: of the scene (region -1) or of a region. */
+/* The keys of one scope, of the scene (region -1) or of a region: lists of one value, or of one for each network. */
 typedef struct keys {
-    const char *model, *image, *preprocess;
-    double strength, start, end;
+    const char *model, *image, *preprocess, *strength, *start, *end;
     char **data;
 } keys;
 
@@ -19,60 +18,116 @@ static keys read_keys(tsr__job *job, int region) {
         k.model = tsr__scene_text(scene, TSR__OPT_CONTROL);
         k.image = tsr__scene_text(scene, TSR__OPT_CONTROL_IMAGE);
         k.preprocess = tsr__scene_text(scene, TSR__OPT_CONTROL_PREPROCESS);
-        k.strength = tsr__scene_number(scene, TSR__OPT_CONTROL_STRENGTH);
-        k.start = tsr__scene_number(scene, TSR__OPT_CONTROL_START);
-        k.end = tsr__scene_number(scene, TSR__OPT_CONTROL_END);
+        k.strength = tsr__scene_text(scene, TSR__OPT_CONTROL_STRENGTH);
+        k.start = tsr__scene_text(scene, TSR__OPT_CONTROL_START);
+        k.end = tsr__scene_text(scene, TSR__OPT_CONTROL_END);
         k.data = &scene->text[TSR__OPT_CONTROL_IMAGE_DATA];
         return k;
     }
     k.model = tsr__region_text(scene, region, TSR__REG_CONTROL);
     k.image = tsr__region_text(scene, region, TSR__REG_CONTROL_IMAGE);
     k.preprocess = tsr__region_text(scene, region, TSR__REG_CONTROL_PREPROCESS);
-    k.strength = tsr__region_number(scene, region, TSR__REG_CONTROL_STRENGTH);
-    k.start = tsr__region_number(scene, region, TSR__REG_CONTROL_START);
-    k.end = tsr__region_number(scene, region, TSR__REG_CONTROL_END);
+    k.strength = tsr__region_text(scene, region, TSR__REG_CONTROL_STRENGTH);
+    k.start = tsr__region_text(scene, region, TSR__REG_CONTROL_START);
+    k.end = tsr__region_text(scene, region, TSR__REG_CONTROL_END);
     k.data = &scene->regions[region].text[TSR__REG_CONTROL_IMAGE_DATA];
     return k;
 }
 
-/* Fills a use; *pixels is what it points at, the caller's. */
-static tsr_status make_use(tsr__control_use *out, float **pixels, tsr_engine *engine, tsr__job *job, const keys *k,
-                           tsr_error *err) {
+/* The bytes of all pictures, which a result's metadata keeps; read where the list has none. */
+static tsr_status keep_pictures(tsr_image **images, int count, tsr__job *job, const keys *k, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr_image *image = NULL;
-    TSR_TRY(tsr__job_load_picture(&image, job, k->image, k->data, err));
-    TSR_ALLOC(err, *pixels, (size_t)image->width * (size_t)image->height * 3);
-    tsr_image_to_floats(image, *pixels);
-    TSR_TRY(tsr__preprocess(*pixels, image->width, image->height,
-                            (tsr__preprocess_kind)tsr__preprocess_find(k->preprocess), err));
-    out->model = k->model;
-    out->pixels = *pixels;
+    char *list = NULL, *path = NULL, *bytes = NULL;
+    for (int i = 0; i < count; i++) {
+        TSR_TRY(tsr__list_item(&path, k->image, i, err));
+        if (*k->data) TSR_TRY(tsr__list_item(&bytes, *k->data, i, err));
+        if (bytes && !*bytes) {
+            free(bytes);
+            bytes = NULL;
+        }
+        TSR_TRY(tsr__job_load_picture(&images[i], job, path, &bytes, err));
+        TSR_TRY(tsr__list_add(&list, bytes ? bytes : "", err));
+        free(path);
+        free(bytes);
+        path = bytes = NULL;
+    }
+    free(*k->data);
+    *k->data = NULL;
+    if (strspn(list, ";") == strlen(list)) goto done; /* none of them is kept */
+    *k->data = list;
+    list = NULL;
+done:
+    free(list);
+    free(path);
+    free(bytes);
+    return status;
+}
+
+/* What one network is used with, and what it points at. */
+typedef struct held {
+    char *model;
+    float *pixels;
+} held;
+
+static tsr_status make_use(tsr__control_use *out, held *own, const tsr_engine *engine, const keys *k, int index,
+                           const tsr_image *image, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char *preprocess = NULL;
+    TSR_TRY(tsr__list_item(&own->model, k->model, index, err));
+    TSR_TRY(tsr__list_item(&preprocess, k->preprocess, index, err));
+    TSR_ALLOC(err, own->pixels, (size_t)image->width * (size_t)image->height * 3);
+    tsr_image_to_floats(image, own->pixels);
+    TSR_TRY(tsr__preprocess(own->pixels, image->width, image->height,
+                            (tsr__preprocess_kind)tsr__preprocess_find(preprocess), err));
+    out->model = own->model;
+    out->pixels = own->pixels;
     out->width = image->width;
     out->height = image->height;
-    out->strength = (float)k->strength;
-    out->start_sigma = tsr_sigma_of_percent(engine->table, k->start);
-    out->end_sigma = tsr_sigma_of_percent(engine->table, k->end);
+    out->strength = (float)tsr__list_number(k->strength, index);
+    out->start_sigma = tsr_sigma_of_percent(engine->table, tsr__list_number(k->start, index));
+    out->end_sigma = tsr_sigma_of_percent(engine->table, tsr__list_number(k->end, index));
 done:
-    tsr_image_free(image);
+    free(preprocess);
+    return status;
+}
+
+/* Adds the networks of one scope that count at all. */
+static tsr_status add_scope(tsr__control_use *uses, held *own, int *count, const tsr_engine *engine, tsr__job *job,
+                            int region, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_image *images[TSR__LIST_MAX] = { NULL };
+    keys k = read_keys(job, region);
+    int nets = tsr__list_count(k.model), pictures = tsr__list_count(*k.image ? k.image : *k.data ? *k.data : "");
+    int wanted = 0;
+    for (int i = 0; *k.model && i < nets; i++) wanted += tsr__list_number(k.strength, i) != 0;
+    if (!wanted) return TSR_OK;
+    TSR_TRY(keep_pictures(images, pictures, job, &k, err));
+    for (int i = 0; i < nets; i++) {
+        if (tsr__list_number(k.strength, i) == 0) continue;
+        TSR_TRY(make_use(&uses[*count], &own[*count], engine, &k, i, images[pictures == 1 ? 0 : i], err));
+        (*count)++;
+    }
+done:
+    for (int i = 0; i < TSR__LIST_MAX; i++) tsr_image_free(images[i]);
     return status;
 }
 
 tsr_status tsr__job_controls(tsr__control_set **out, tsr_engine *engine, tsr__job *job, int region, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__control_use uses[2];
-    float *pixels[2] = { NULL, NULL };
+    tsr__control_use uses[2 * TSR__LIST_MAX];
+    held own[2 * TSR__LIST_MAX];
     char label[80] = "the scene";
     int count = 0;
     *out = NULL;
+    memset(own, 0, sizeof own);
     if (region >= 0) tsr__region_label(label, sizeof label, job->scene, region);
-    for (int i = 0; i < (region < 0 ? 1 : 2); i++) {
-        keys k = read_keys(job, i ? region : -1);
-        if (!*k.model || k.strength == 0) continue;
-        TSR_TRY(make_use(&uses[count], &pixels[count], engine, job, &k, err));
-        count++;
-    }
+    TSR_TRY(add_scope(uses, own, &count, engine, job, -1, err));
+    if (region >= 0) TSR_TRY(add_scope(uses, own, &count, engine, job, region, err));
     TSR_TRY(tsr__controls_get(out, engine, uses, count, label, err));
 done:
-    for (int i = 0; i < 2; i++) free(pixels[i]);
+    for (int i = 0; i < 2 * TSR__LIST_MAX; i++) {
+        free(own[i].model);
+        free(own[i].pixels);
+    }
     return status;
 }

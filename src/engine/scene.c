@@ -267,13 +267,25 @@ done:
 }
 
 /* --- do the settings fit together --------------------------------------------------------------------------------------------- */
-static tsr_status check_control(const char *who, const char *model, const char *image, const char *data,
-                                tsr_error *err) {
-    int has_model = model && *model, has_image = (image && *image) || data;
-    if (has_model == has_image) return TSR_OK;
-    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: %s", who,
-                     has_model ? "control needs control_image, the picture that it reads"
-                               : "control_image needs control, the network that reads it");
+/* The control keys of the scene or of a region: `control` and what starts with control_. */
+static tsr_status check_control(const char *who, tsr_option_scope scope, char *const *text, tsr_error *err) {
+    const char *model = text[tsr_option_find(scope, "control")], *image = text[tsr_option_find(scope, "control_image")];
+    int has_model = model && *model;
+    int has_image = (image && *image) || text[tsr_option_find(scope, "control_image_data")];
+    if (has_model != has_image)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: %s", who,
+                         has_model ? "control needs control_image, the picture that it reads"
+                                   : "control_image needs control, the network that reads it");
+    int nets = has_model ? tsr__list_count(model) : 1;
+    for (int i = 0; i < tsr_option_count(scope); i++) {
+        const tsr_option_info *option = tsr_option_at(scope, i);
+        if (!text[i] || strncmp(option->key, "control_", 8) != 0) continue;
+        int values = tsr__list_count(text[i]);
+        if (values != 1 && values != nets)
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: %s has %d values and control %d; give one, or one for each",
+                             who, option->key, values, nets);
+    }
+    return TSR_OK;
 }
 
 static tsr_status check_region(const tsr_scene *scene, int i, tsr_error *err) {
@@ -294,8 +306,7 @@ static tsr_status check_region(const tsr_scene *scene, int i, tsr_error *err) {
         return tsr__fail(err, TSR_BAD_ARGUMENT,
                          "%s: seed gives the region its whole noise, variation_seed a part; give one of them", label);
     if (!text[TSR__REG_PROMPT]) return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: has no prompt", label);
-    return check_control(label, text[TSR__REG_CONTROL], text[TSR__REG_CONTROL_IMAGE], text[TSR__REG_CONTROL_IMAGE_DATA],
-                         err);
+    return check_control(label, TSR_OPTIONS_REGION, text, err);
 }
 
 tsr_status tsr_scene_check(const tsr_scene *scene, tsr_error *err) {
@@ -313,8 +324,7 @@ tsr_status tsr_scene_check(const tsr_scene *scene, tsr_error *err) {
         return tsr__fail(err, TSR_BAD_ARGUMENT, "denoise below 1 needs init_image or init_latent to start from");
     if (!has_init && (scene->text[TSR__OPT_MASK] || scene->text[TSR__OPT_MASK_DATA]))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "mask needs init_image or init_latent to repaint");
-    tsr_status status = check_control("the scene", scene->text[TSR__OPT_CONTROL], scene->text[TSR__OPT_CONTROL_IMAGE],
-                                      scene->text[TSR__OPT_CONTROL_IMAGE_DATA], err);
+    tsr_status status = check_control("the scene", TSR_OPTIONS_SCENE, scene->text, err);
     for (int i = 0; i < scene->region_count && status == TSR_OK; i++) status = check_region(scene, i, err);
     return status;
 }

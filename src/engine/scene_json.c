@@ -28,6 +28,22 @@ static tsr_status value_text(const char **out, char *room, size_t size, const ch
     }
 }
 
+/* An array of a row that takes several values, as its text; *out is the caller's. */
+static tsr_status array_text(char **out, const char *key, const json_t *array, tsr_error *err) {
+    size_t i;
+    const json_t *item = NULL;
+    json_array_foreach(array, i, item) {
+        char room[64];
+        const char *text = NULL;
+        tsr_status status = value_text(&text, room, sizeof room, key, item, err);
+        if (status == TSR_OK && strchr(text, ';'))
+            status = tsr__fail(err, TSR_BAD_FORMAT, "scene: %.64s: item %zu holds a ';'", key, i + 1);
+        if (status == TSR_OK) status = tsr__list_add(out, text, err);
+        if (status != TSR_OK) return status;
+    }
+    return *out ? TSR_OK : tsr__fail(err, TSR_BAD_FORMAT, "scene: %.64s is an empty list; leave it out", key);
+}
+
 /* Data keys come last: setting the file's name drops the bytes that belonged to the name before. */
 static tsr_status read_settings(tsr_scene *scene, int region, const json_t *object, int data, tsr_error *err) {
     const char *key = NULL;
@@ -36,13 +52,18 @@ static tsr_status read_settings(tsr_scene *scene, int region, const json_t *obje
     json_object_foreach((json_t *)object, key, value) {
         char room[64];
         const char *text = NULL;
+        char *list = NULL;
         const tsr_option_info *option = tsr_option_at(scope, tsr_option_find(scope, key));
         if (region < 0 && (strcmp(key, "regions") == 0 || strcmp(key, "tessera_scene") == 0)) continue;
         if (json_is_null(value) || (option && option->kind == TSR_OPTION_DATA) != data) continue;
-        tsr_status status = value_text(&text, room, sizeof room, key, value, err);
+        int several = option && (option->flags & TSR_OPTION_LIST) && json_is_array(value);
+        tsr_status status =
+            several ? array_text(&list, key, value, err) : value_text(&text, room, sizeof room, key, value, err);
+        if (several) text = list;
         if (status == TSR_OK)
             status =
                 region < 0 ? tsr_scene_set(scene, key, text, err) : tsr_scene_set_region(scene, region, key, text, err);
+        free(list);
         if (status != TSR_OK) return status;
     }
     return TSR_OK;
@@ -110,7 +131,7 @@ tsr_status tsr_scene_from_file(tsr_scene **out, const char *path, tsr_error *err
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------------ */
-static json_t *value_json(const tsr_option_info *option, const char *text) {
+static json_t *one_json(const tsr_option_info *option, const char *text) {
     double number = 0;
     switch (option->kind) {
     case TSR_OPTION_FLAG: return json_boolean(strcmp(text, "true") == 0);
@@ -122,6 +143,22 @@ static json_t *value_json(const tsr_option_info *option, const char *text) {
         return json_string(text);
     default: return json_string(text);
     }
+}
+
+static json_t *value_json(const tsr_option_info *option, const char *text) {
+    if (!(option->flags & TSR_OPTION_LIST) || !strchr(text, ';')) return one_json(option, text);
+    json_t *list = json_array();
+    tsr_error ignored = TSR_ERROR_INIT;
+    for (int i = 0; i < tsr__list_count(text); i++) {
+        char *item = NULL;
+        int good = tsr__list_item(&item, text, i, &ignored) == TSR_OK &&
+                   json_array_append_new(list, one_json(option, item)) == 0;
+        free(item);
+        if (good) continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
 }
 
 static int write_settings(json_t *object, char *const *text, tsr_option_scope scope, unsigned without) {

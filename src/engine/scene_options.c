@@ -245,7 +245,7 @@ static tsr_status normalise_text(char **out, const tsr_option_info *option, cons
     return keep(out, text, err);
 }
 
-tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
+static tsr_status normalise_one(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
     *out = NULL;
     switch (option->kind) {
     case TSR_OPTION_INT:
@@ -264,4 +264,36 @@ tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, cons
     case TSR_OPTION_DATA: break;
     }
     return normalise_text(out, option, text, err);
+}
+
+/* An item of data may be empty: a picture that was too large to keep. */
+static tsr_status normalise_list(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char *list = NULL, *item = NULL, *good = NULL;
+    int count = tsr__list_count(text);
+    *out = NULL;
+    if (count > TSR__LIST_MAX)
+        TSR_FAIL(err, TSR_TOO_LARGE, "%s: %d values; a list has at most %d", option->key, count, TSR__LIST_MAX);
+    for (int i = 0; i < count; i++) {
+        TSR_TRY(tsr__list_item(&item, text, i, err));
+        if (!*item && option->kind != TSR_OPTION_DATA)
+            TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: value %d of the list is empty", option->key, i + 1);
+        TSR_TRY(normalise_one(&good, option, item, err));
+        TSR_TRY(tsr__list_add(&list, good, err));
+        free(item);
+        free(good);
+        item = good = NULL;
+    }
+    *out = list;
+    list = NULL;
+done:
+    free(list);
+    free(item);
+    free(good);
+    return status;
+}
+
+tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
+    int several = (option->flags & TSR_OPTION_LIST) && strchr(text, ';');
+    return several ? normalise_list(out, option, text, err) : normalise_one(out, option, text, err);
 }

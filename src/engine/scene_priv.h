@@ -50,6 +50,15 @@ int tsr__parse_size(const char *text, size_t *out);
 /* A box "X:Y:W:H" in a picture of that size, rounded to whole pixels. 0 when malformed. */
 int tsr__parse_box(const char *text, int width, int height, int box[4]);
 
+/* --- scene_list.c: "a;b;c", the values of a row with TSR_OPTION_LIST --- */
+enum { TSR__LIST_MAX = 16 };
+int tsr__list_count(const char *list); /* "" has one item, an empty one */
+/* Item `index`; of a list with one item, that one. *out is the caller's. */
+tsr_status tsr__list_item(char **out, const char *list, int index, tsr_error *err);
+double tsr__list_number(const char *list, int index); /* of a list of checked numbers */
+/* Appends to *list (NULL: an empty list). */
+tsr_status tsr__list_add(char **list, const char *item, tsr_error *err);
+
 /* --- scene.c: typed reading, defaults included --- */
 const char *tsr__scene_text(const tsr_scene *scene, int option);
 double tsr__scene_number(const tsr_scene *scene, int option);

@@ -55,6 +55,41 @@ done:
     return status;
 }
 
+/* Whether the bytes kept inside the scene are taken in the place of value `index` of a file's row. */
+static int has_data(char *const *texts, tsr_option_scope scope, const char *key, int index) {
+    char name[64], *item = NULL;
+    tsr_error ignored = TSR_ERROR_INIT;
+    snprintf(name, sizeof name, "%.50s_data", key);
+    int data = tsr_option_find(scope, name);
+    if (data < 0 || !texts[data] || tsr__list_item(&item, texts[data], index, &ignored) != TSR_OK) return 0;
+    int kept = *item != 0;
+    free(item);
+    return kept;
+}
+
+/* The files of a row, whose names become paths where no bytes are kept of them. */
+static tsr_status resolve_files(char **texts, tsr_option_scope scope, int row, const tsr_graph *graph, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_option_info *option = tsr_option_at(scope, row);
+    int several = (option->flags & TSR_OPTION_LIST) != 0, count = several ? tsr__list_count(texts[row]) : 1;
+    char *list = NULL, *item = NULL;
+    for (int i = 0; i < count; i++) {
+        if (several) TSR_TRY(tsr__list_item(&item, texts[row], i, err));
+        else if (!(item = tsr__strdup(texts[row]))) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+        if (*item && !has_data(texts, scope, option->key, i)) TSR_TRY(resolve(&item, graph, option, err));
+        TSR_TRY(tsr__list_add(&list, item, err));
+        free(item);
+        item = NULL;
+    }
+    free(texts[row]);
+    texts[row] = list;
+    list = NULL;
+done:
+    free(list);
+    free(item);
+    return status;
+}
+
 /* Texts that are only painted or shown. Another text may come to name files one day: it is refused until it is known. */
 static int is_harmless(const tsr_option_info *option) {
     static const char *const texts[] = { "prompt", "negative", "name" };
@@ -62,14 +97,6 @@ static int is_harmless(const tsr_option_info *option) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strcmp(option->key, texts[i]) == 0) return 1;
     return 0;
-}
-
-/* The bytes kept inside the scene are taken in the file's place. */
-static int has_data(char *const *texts, tsr_option_scope scope, const char *key) {
-    char name[64];
-    snprintf(name, sizeof name, "%.50s_data", key);
-    int data = tsr_option_find(scope, name);
-    return data >= 0 && texts[data];
 }
 
 static tsr_status settle_files(char **texts, tsr_option_scope scope, const tsr_graph *graph, tsr_error *err) {
@@ -88,8 +115,7 @@ static tsr_status settle_files(char **texts, tsr_option_scope scope, const tsr_g
             return tsr__fail(err, TSR_BAD_ARGUMENT,
                              "scene: %s names a file to write; in a workflow, nodes such as SaveImage write files",
                              option->key);
-        if (!*texts[i] || has_data(texts, scope, option->key)) continue;
-        status = resolve(&texts[i], graph, option, err);
+        status = resolve_files(texts, scope, i, graph, err);
         if (status != TSR_OK) return status;
     }
     return TSR_OK;
@@ -113,12 +139,37 @@ done:
 }
 
 /* --- what it depends on ----------------------------------------------------------------------------------------------------- */
+static void visit_files(char *const *texts, tsr_option_scope scope, int row, tsr__scene_file_fn visit, void *user) {
+    const tsr_option_info *option = tsr_option_at(scope, row);
+    if (!(option->flags & TSR_OPTION_LIST)) {
+        if (!has_data(texts, scope, option->key, 0)) visit(user, texts[row]);
+        return;
+    }
+    for (int i = 0; i < tsr__list_count(texts[row]); i++) {
+        char *item = NULL;
+        tsr_error ignored = TSR_ERROR_INIT;
+        if (has_data(texts, scope, option->key, i)) continue;
+        (void)tsr__list_item(&item, texts[row], i, &ignored);
+        visit(user, item); /* NULL, without memory: not known */
+        free(item);
+    }
+}
+
+static void visit_adapters(const char *list, tsr__scene_file_fn visit, void *user) {
+    for (; *list; list += strcspn(list, ";"), list += *list == ';') {
+        char *name = tsr__format("%.*s", (int)strcspn(list, ":;"), list);
+        if (!name || *name) visit(user, name);
+        free(name);
+    }
+}
+
 /* 0 when something of it is left to chance. */
 static int visit_texts(char *const *texts, tsr_option_scope scope, tsr__scene_file_fn visit, void *user) {
     for (int i = 0; i < tsr_option_count(scope); i++) {
         const tsr_option_info *option = tsr_option_at(scope, i);
         if (!texts[i] || !*texts[i]) continue;
-        if (option->kind == TSR_OPTION_PATH && !has_data(texts, scope, option->key)) visit(user, texts[i]);
+        if (option->kind == TSR_OPTION_PATH) visit_files(texts, scope, i, visit, user);
+        if (option->kind == TSR_OPTION_ADAPTERS) visit_adapters(texts[i], visit, user);
         int own_seed = scope == TSR_OPTIONS_SCENE && strcmp(option->key, "seed") == 0; /* the node's input counts */
         if (option->kind == TSR_OPTION_SEED && !own_seed && strcmp(texts[i], "random") == 0) return 0;
     }

@@ -21,7 +21,7 @@ enum { H = 8, W = 12, COUNT = 4 * H * W, MAX_CALLS = 4 };
 static const float SIGMA = 3.0f;
 
 /* What all tests share: two networks and two pictures. */
-static char net_path[128], adapter_path[128], picture_path[128];
+static char net_path[128], adapter_path[128], picture_path[128], other_picture_path[128];
 static float picture[8 * H * 8 * W * 3], other_picture[8 * H * 8 * W * 3], x[COUNT];
 
 static int setup(void **state) {
@@ -31,6 +31,7 @@ static int setup(void **state) {
     snprintf(net_path, sizeof net_path, "%s/tessera-ec-net-%ld.safetensors", folder, (long)getpid());
     snprintf(adapter_path, sizeof adapter_path, "%s/tessera-ec-adapter-%ld.safetensors", folder, (long)getpid());
     snprintf(picture_path, sizeof picture_path, "%s/tessera-ec-picture-%ld.png", folder, (long)getpid());
+    snprintf(other_picture_path, sizeof other_picture_path, "%s/tessera-ec-other-%ld.png", folder, (long)getpid());
     control_file_write(net_path, "sd1", "");
     adapter_file_write(adapter_path);
     numbers(picture, "a picture", sizeof picture / sizeof(float), 0.5, 0.5);
@@ -38,6 +39,9 @@ static int setup(void **state) {
     numbers(x, "x", COUNT, 3.0, 0.0);
     OK(tsr_image_from_floats(&image, picture, 8 * W, 8 * H, &err));
     OK(tsr_image_save(image, picture_path, 0, &err));
+    tsr_image_free(image);
+    OK(tsr_image_from_floats(&image, other_picture, 8 * W, 8 * H, &err));
+    OK(tsr_image_save(image, other_picture_path, 0, &err));
     tsr_image_free(image);
     return 0;
 }
@@ -47,6 +51,7 @@ static int teardown(void **state) {
     unlink(net_path);
     unlink(adapter_path);
     unlink(picture_path);
+    unlink(other_picture_path);
     return 0;
 }
 
@@ -241,6 +246,47 @@ static void control_of_a_region__steers_its_place(void **state) {
     tsr_engine_close(engine);
 }
 
+/* One network with all of 0.8 is two uses of it with 0.3 and 0.5; the list, typed and as JSON, says so. */
+static void lists__are_several_networks(void **state) {
+    static float one[COUNT], two[COUNT], again[COUNT], swapped[COUNT];
+    char nets[512], pictures[512], *json = NULL;
+    tsr_engine *engine = open_engine();
+    tsr_scene *scene = make_scene("full"), *copy = NULL;
+    tsr_error error = TSR_ERROR_INIT;
+    (void)state;
+    snprintf(nets, sizeof nets, "%s;%s", net_path, net_path);
+    snprintf(pictures, sizeof pictures, "%s;%s", picture_path, other_picture_path);
+    OK(tsr_scene_set(scene, "control", net_path, &err));
+    OK(tsr_scene_set(scene, "control_image", picture_path, &err));
+    OK(tsr_scene_set(scene, "control_strength", "0.8", &err));
+    paint(one, engine, scene);
+    OK(tsr_scene_set(scene, "control", nets, &err));
+    OK(tsr_scene_set(scene, "control_strength", "0.3;0.50", &err));
+    assert_string_equal(tsr_scene_get(scene, "control_strength"), "0.3;0.5");
+    paint(two, engine, scene);
+    for (int i = 0; i < COUNT; i++) assert_float_equal(one[i], two[i], 1e-3f);
+    OK(tsr_scene_set(scene, "control_image", pictures, &err));
+    OK(tsr_scene_set(scene, "control_preprocess", "none;invert", &err));
+    paint(two, engine, scene);
+    OK(tsr_scene_to_json(&json, scene, &err));
+    OK(tsr_scene_from_json(&copy, json, strlen(json), &err));
+    paint(again, engine, copy);
+    assert_memory_equal(again, two, sizeof two);
+    OK(tsr_scene_set(scene, "control_strength", "0.5;0.3", &err));
+    paint(swapped, engine, scene);
+    assert_true(half_differs(swapped, two, 0) > 1e-4);
+    OK(tsr_scene_set(scene, "control_end", "0.5;0.6;0.7", &err));
+    assert_int_equal(tsr_scene_check(scene, &error), TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(error.message, "control_end has 3 values and control 2"));
+    error = (tsr_error)TSR_ERROR_INIT;
+    assert_int_equal(tsr_scene_set(scene, "control_strength", "0.5;;1", &error), TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(error.message, "value 2 of the list is empty"));
+    free(json);
+    tsr_scene_free(copy);
+    tsr_scene_free(scene);
+    tsr_engine_close(engine);
+}
+
 static void modes__take_control(void **state) {
     static const char *const modes[] = { "crop", "couple" };
     static float plain[COUNT], steered[COUNT];
@@ -295,6 +341,7 @@ int main(void) {
         cmocka_unit_test(several__add_up),
         cmocka_unit_test(crop__sees_its_part_of_the_picture),
         cmocka_unit_test(control_of_a_region__steers_its_place),
+        cmocka_unit_test(lists__are_several_networks),
         cmocka_unit_test(modes__take_control),
         cmocka_unit_test(bad_scenes__are_refused),
     };
