@@ -129,6 +129,9 @@ static void scene__files_stay_in_their_folders(void **state) {
     expect_fault(&f, KEY("init_image", "/etc/passwd"), "scene: init_image: '/etc/passwd' is not a name");
     expect_fault(&f, KEY("init_latent", "../l.latent"), "scene: init_latent");
     expect_fault(&f, KEY("color_image", "away.png"), "leads out");
+    expect_fault(&f, KEY("control_image", "top.png;/etc/passwd"), "scene: control_image: '/etc/passwd' is not a name");
+    expect_fault(&f, KEY("control_image_data", "aGVsbG8=;\",\"control_image\":\"/etc/shadow;/etc/passwd"),
+                 "scene: control_image: '/etc/passwd' is not a name"); /* the first is kept inside, the second not */
     expect_fault(&f, KEY("output", "x.png"), "scene: output names a file to write");
     expect_fault(&f, KEY("save_latent", "x"), "scene: save_latent names a file to write");
     expect_fault(&f, KEY("preview", "x.png"), "scene: preview names a file to write");
