@@ -42,6 +42,8 @@ struct tsr_scene {
 /* --- scene_options.c --- */
 /* Checks text against the option and gives its one spelling ("1e1" -> "10"). */
 tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, const char *text, tsr_error *err);
+
+/* --- scene_numbers.c --- */
 /* Locale-independent numbers. parse: the whole text must be a finite number; returns 0 when it is not. */
 int tsr__parse_number(const char *text, double *out);
 void tsr__print_number(char *out, size_t size, double value); /* %.9g with a point */
