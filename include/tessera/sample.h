@@ -2,7 +2,7 @@
  *
  * Needs no weights: anything that fills a tsr_denoiser (denoiser.h) can be sampled.
  *
- *   tsr_guide guide = { &denoiser, positive, negative, 7.0f };
+ *   tsr_guide guide = { .denoiser = &denoiser, .positive = positive, .negative = negative, .cfg = 7.0f };
  *   tsr_ksampler_options options = TSR_KSAMPLER_OPTIONS_INIT;
  *   options.steps = 20;
  *   tsr_ksampler(&result, latent, &guide, &options, &err);
@@ -28,6 +28,9 @@ typedef struct tsr_guide {
     const void *positive;
     const void *negative;
     float cfg;
+    /* 0: a noise mask says how much of each prediction counts. Above 0, up to 1: it says from when on a pixel is painted, as
+     * ComfyUI's DifferentialDiffusion with that strength (docs/inpainting.md); between, a blend of both. */
+    double differential;
 } tsr_guide;
 
 typedef enum tsr_progress_event {

@@ -1,8 +1,8 @@
 /* tessera/two_samplers.h - two samplers and one mask: the Impact Pack's TwoSamplersForMask and TwoAdvancedSamplersForMask.
  *
  *   tsr_ksampler_provider base = TSR_KSAMPLER_PROVIDER_INIT, inside = TSR_KSAMPLER_PROVIDER_INIT;
- *   base.guide = (tsr_guide){ &denoiser, sky, negative, 7.0f };
- *   inside.guide = (tsr_guide){ &denoiser, castle, negative, 7.0f };
+ *   base.guide = (tsr_guide){ .denoiser = &denoiser, .positive = sky, .negative = negative, .cfg = 7.0f };
+ *   inside.guide = (tsr_guide){ .denoiser = &denoiser, .positive = castle, .negative = negative, .cfg = 7.0f };
  *   tsr_two_samplers_plan(&plan, &base, &inside, mask, NULL, latent->shape, &err);
  *   tsr_plan_run(&result, plan, latent, &hooks, &err);                  // region.h: text, count, run, free
  *
@@ -28,7 +28,7 @@ typedef struct tsr_ksampler_provider {
     double denoise; /* in (0, 1] */
 } tsr_ksampler_provider;
 #define TSR_KSAMPLER_PROVIDER_INIT                                                                                     \
-    { sizeof(tsr_ksampler_provider), { 0, 0, 0, 1.0f }, 0, 0, 0, 20, 1.0 }
+    { sizeof(tsr_ksampler_provider), { 0, 0, 0, 1.0f, 0.0 }, 0, 0, 0, 20, 1.0 }
 
 typedef struct tsr_two_samplers_options {
     size_t struct_size;

@@ -107,6 +107,7 @@ typedef struct tsr__value {
     struct tsr__slot *slot; /* MODEL, CLIP, VAE; the graph's */
     int holds_slot;         /* counted in the slot's refs */
     int clip_skip;          /* CLIP: 1 = last layer, 0 = the family's own */
+    double differential;    /* MODEL: as a guide's */
     /* A record is a node whose inputs are kept for later: pipes, providers, hooks, samplers, guiders. */
     const struct tsr__node *row;
     struct tsr__value **parts; /* of a record: one a row input, NULL = absent; of a list: its items */

@@ -427,6 +427,7 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     tsr__value *steered = NULL;
     memset(out, 0, sizeof *out);
     out->cfg = (float)cfg;
+    out->differential = model->differential;
     if (!negative) negative = positive;
     TSR_TRY(tsr__slot_engine(&engine, graph, slot, err));
     graph->painter = slot;

@@ -155,7 +155,8 @@ tsr_status tsr__run_record(tsr__call *call, tsr_error *err);
 extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__nodes_latent, tsr__nodes_image,
     tsr__nodes_vae, tsr__nodes_mask, tsr__nodes_sampling, tsr__nodes_custom_sampling, tsr__nodes_impact,
     tsr__nodes_impact_upscale, tsr__nodes_inspire, tsr__nodes_sigmas, tsr__nodes_scene, tsr__nodes_latent_ops,
-    tsr__nodes_image_ops, tsr__nodes_impact_ksampler, tsr__nodes_control, tsr__nodes_samplers, tsr__nodes_image_filters;
+    tsr__nodes_image_ops, tsr__nodes_impact_ksampler, tsr__nodes_control, tsr__nodes_samplers, tsr__nodes_image_filters,
+    tsr__nodes_differential;
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);

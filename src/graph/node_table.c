@@ -14,7 +14,7 @@ static const tsr__node_group *const groups[] = {
     &tsr__nodes_custom_sampling, &tsr__nodes_impact,       &tsr__nodes_impact_upscale,
     &tsr__nodes_inspire,         &tsr__nodes_latent_ops,   &tsr__nodes_image_ops,
     &tsr__nodes_impact_ksampler, &tsr__nodes_control,      &tsr__nodes_samplers,
-    &tsr__nodes_image_filters,
+    &tsr__nodes_image_filters,   &tsr__nodes_differential,
 };
 enum { GROUPS = sizeof groups / sizeof *groups };
 

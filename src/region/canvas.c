@@ -111,9 +111,13 @@ tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_la
     if (plan->options.add_noise || plan->options.system == TSR_SYSTEM_REGIONAL)
         TSR_TRY(tsr__keep_noise(c->noise, plan, latent, err));
     for (size_t i = 0; i < c->count; i++) c->x[i] = c->noise[i] * scale + c->latent[i];
-    for (int k = 0; latent->noise_mask && k < plan->n_actors; k++)
+    for (int k = 0; latent->noise_mask && k < plan->n_actors; k++) {
+        const tsr__actor *actor = &plan->actors[k];
         TSR_TRY(tsr__mask_rule_init(&c->members[k].rule, latent->noise_mask, plan->shape, c->latent, c->noise,
-                                    plan->actors[k].sampler, plan->actors[k].seed, err));
+                                    actor->sampler, actor->seed, err));
+        c->members[k].rule.inpaint.differential =
+            tsr__differential_of(actor->guide.differential, actor->guide.denoiser->table, plan->sigmas, plan->n_sigmas);
+    }
     if (plan->sharing == TSR_SHARING_COUPLE) TSR_TRY(couple(c, err));
     *out = c;
     c = NULL;
@@ -306,12 +310,17 @@ static const float *same_input(const tsr__canvas *c, int i, const float *x) {
     return x;
 }
 
-/* Equal noise-mask rules are given as one pointer too; only those with their own random noise differ. */
+static int same_rule(const tsr__mask_rule *a, const tsr__mask_rule *b) {
+    const tsr__differential *one = &a->inpaint.differential, *other = &b->inpaint.differential;
+    return !a->random && !b->random && one->strength == other->strength && one->table == other->table;
+}
+
+/* Equal noise-mask rules are given as one pointer too. */
 static const tsr__inpaint *rule_of(const tsr__canvas *c, int k) {
     const tsr__mask_rule *rule = &c->members[k].rule;
     if (!rule->mask) return NULL;
-    for (int j = 0; j < k && !rule->random; j++)
-        if (!c->members[j].rule.random) return &c->members[j].rule.inpaint;
+    for (int j = 0; j < k; j++)
+        if (same_rule(&c->members[j].rule, rule)) return &c->members[j].rule.inpaint;
     return &rule->inpaint;
 }
 

@@ -163,8 +163,9 @@ static tsr_status mask_input(tsr__evaluator *evaluator, network_call *call, tsr_
     m->sigma = call->sigma;
     m->inpaint = call->inpaint;
     evaluator->n_masked++;
+    tsr__mask_step step = tsr__differential_at(&call->inpaint->differential, call->sigma);
     for (size_t i = 0; i < evaluator->count; i++) {
-        float weight = call->inpaint->mask[mask_at(evaluator, i)];
+        float weight = tsr__mask_weight(&step, call->inpaint->mask[mask_at(evaluator, i)]);
         float known = call->inpaint->latent[i] + call->inpaint->noise[i] * call->sigma;
         m->values[i] = call->x[i] * weight + known * (1.0f - weight);
     }
@@ -299,8 +300,9 @@ static void combine(const tsr__evaluator *evaluator, int index) {
         if (request->uncond && negative) memcpy(request->uncond, negative, evaluator->count * sizeof(float));
     }
     if (!inpaint) return;
+    tsr__mask_step step = tsr__differential_at(&inpaint->differential, request->sigma);
     for (size_t i = 0; i < evaluator->count; i++) {
-        float weight = inpaint->mask[mask_at(evaluator, i)];
+        float weight = tsr__mask_weight(&step, inpaint->mask[mask_at(evaluator, i)]);
         request->denoised[i] = request->denoised[i] * weight + inpaint->latent[i] * (1.0f - weight);
     }
 }

@@ -5,14 +5,16 @@
 #ifndef TSR_EVALUATE_H
 #define TSR_EVALUATE_H
 
+#include "sample/differential.h"
 #include "sample/run.h"
 
 /* The noise-mask rule of one run: x * m + (latent + noise * sigma) * (1 - m) before the network, denoised * m +
- * latent * (1 - m) after it. All in model space. Borrowed. */
+ * latent * (1 - m) after it, m being what `differential` makes of the mask at sigma. All in model space. Borrowed. */
 typedef struct tsr__inpaint {
     const float *mask;   /* [n, h, w], repeated over channels */
     const float *latent; /* [n, c, h, w] */
     const float *noise;  /* [n, c, h, w] */
+    tsr__differential differential;
 } tsr__inpaint;
 
 /* A part of the canvas, in latent pixels; all 0: the whole. */

@@ -36,6 +36,8 @@ tsr_status tsr__check_guide(const tsr_guide *guide, const char *who, tsr_error *
                          (double)denoiser->latent_scale);
     if (!isfinite(guide->cfg))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: cfg is %g; give a finite number", who, (double)guide->cfg);
+    if (!(guide->differential >= 0.0 && guide->differential <= 1.0))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: differential is %g; give 0 to 1", who, guide->differential);
     return TSR_OK;
 }
 
@@ -123,6 +125,8 @@ static tsr_status begin(sampling *s, const tsr_latent *latent, const tsr_guide *
     if (latent->noise_mask)
         TSR_TRY(tsr__mask_rule_init(&s->rule, latent->noise_mask, latent->shape, s->latent, s->noise, o->sampler,
                                     o->seed, err));
+    s->rule.inpaint.differential =
+        tsr__differential_of(guide->differential, guide->denoiser->table, o->sigmas, o->n_sigmas);
     tsr__evaluator_init(&s->evaluator, latent->shape);
     solver.seed = o->seed;
     solver.sigma_min = o->brownian_min;

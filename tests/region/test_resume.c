@@ -51,10 +51,10 @@ static void scene_init(scene *s, int n_regions) {
     for (int k = 0; k < 3; k++) s->conds[k] = (gaussian_cond){ 0.4f * (float)k - 0.5f, 0.6f + 0.1f * (float)k };
     s->negative = (gaussian_cond){ 0.1f, 1.0f };
     s->base = base;
-    s->base.guide = (tsr_guide){ &s->g.denoiser, &s->conds[0], &s->negative, 3.0f };
+    s->base.guide = (tsr_guide){ &s->g.denoiser, &s->conds[0], &s->negative, 3.0f, 0.0 };
     for (int k = 0; k < REGIONS; k++) {
         s->regions[k] = region;
-        s->regions[k].guide = (tsr_guide){ &s->g.denoiser, &s->conds[k + 1], &s->negative, 2.0f + (float)k };
+        s->regions[k].guide = (tsr_guide){ &s->g.denoiser, &s->conds[k + 1], &s->negative, 2.0f + (float)k, 0.0 };
         s->regions[k].mask = s->masks[k];
     }
     s->options = options;
@@ -266,6 +266,32 @@ static void set_restart_advanced(scene *s, int index) {
     s->latent->noise_mask = box_mask(8 * WIDTH, 8 * HEIGHT, 8, 0, 40, 48);
 }
 
+/* A change map: grey from left to right. */
+static void add_change_map(scene *s, double base, double regions) {
+    tsr_mask_free(s->latent->noise_mask);
+    s->latent->noise_mask = box_mask(8 * WIDTH, 8 * HEIGHT, 0, 0, 8 * WIDTH, 8 * HEIGHT);
+    for (int i = 0; i < 64 * WIDTH * HEIGHT; i++)
+        s->latent->noise_mask->values[i] = (float)(i % (8 * WIDTH)) / (float)(8 * WIDTH - 1);
+    s->base.guide.differential = base;
+    for (int k = 0; k < REGIONS; k++) s->regions[k].guide.differential = regions;
+}
+
+static void set_lone_change_map(scene *s, int index) {
+    set_lone(s, index);
+    s->lone.denoise = 0.7;
+    add_change_map(s, 1.0, 0.0);
+}
+
+static void set_keep_change_map(scene *s, int index) {
+    set_keep_crop(s, index);
+    add_change_map(s, 0.6, 1.0);
+}
+
+static void set_restart_change_map(scene *s, int index) {
+    set_restart_advanced(s, index);
+    add_change_map(s, 1.0, 0.5);
+}
+
 static const struct one_case {
     setting set;
     int n_regions;
@@ -276,7 +302,10 @@ static const struct one_case {
               { set_keep_crop, 2, 3 },
               { set_couple, 2, 3 },
               { set_restart, 2, 1 },
-              { set_restart_advanced, 2, 3 } };
+              { set_restart_advanced, 2, 3 },
+              { set_lone_change_map, 0, 5 },
+              { set_keep_change_map, 2, 5 },
+              { set_restart_change_map, 2, 5 } };
 enum { CASES = sizeof cases / sizeof *cases };
 
 static void resume__is_bit_equal_for_every_sampler_at_every_event(void **state) {
@@ -391,9 +420,10 @@ static void expect_refused(scene *s, const watcher *from, tsr_status expected, c
 static void resume__refuses_states_of_other_runs(void **state) {
     watcher keep = stopped(set_keep, 2, 5), lone = stopped(set_lone, 0, 3);
     (void)state;
-    for (int change = 0; change < 10; change++) {
-        static const char *const words[] = { "plan",  "plan",   "region",          "region", "mask",
-                                             "start", "latent", "without regions", "base",   "plan" };
+    for (int change = 0; change < 11; change++) {
+        static const char *const words[] = { "plan", "plan",  "region", "region",
+                                             "mask", "start", "latent", "without regions",
+                                             "base", "plan",  "base" };
         scene s;
         scene_init(&s, 2);
         set_keep(&s, 1);
@@ -409,15 +439,17 @@ static void resume__refuses_states_of_other_runs(void **state) {
         }
         if (change == 8) s.base.guide.cfg = 4.0f;
         if (change == 9) s.options.steps++;
+        if (change == 10) s.base.guide.differential = 0.5;
         expect_refused(&s, change == 7 ? &lone : &keep, TSR_BAD_ARGUMENT, words[change]);
         scene_clear(&s);
     }
-    for (int change = 0; change < 3; change++) {
+    for (int change = 0; change < 4; change++) {
         scene s;
         scene_init(&s, 0);
         set_lone(&s, 1);
         if (change == 0) s.lone.seed++;
         if (change == 1) s.lone.sampler = "heun";
+        if (change == 3) s.base.guide.differential = 1.0;
         expect_refused(&s, change == 2 ? &keep : &lone, TSR_BAD_ARGUMENT, change == 2 ? "with regions" : "sampler");
         scene_clear(&s);
     }
