@@ -24,6 +24,8 @@ static const char HELP[] =
     "  --history restart|keep   restart: the picture ComfyUI paints (default); keep: every sampler keeps its history\n"
     "  --precision f32|bf16     arithmetic (default: bf16 where the processor has it)\n"
     "  --threads N              processor threads (default: all)\n"
+    "  --memory SIZE            what the networks of all models may take together, such as 6GB; others are\n"
+    "                           packed again when their turn comes (default: no bound; docs/memory.md)\n"
     "  --check                  look for faults and run nothing\n"
     "\n"
     "`tessera nodes` lists the nodes.\n";
@@ -62,6 +64,12 @@ static int take_threads(request *r, const char *value) {
     return 0;
 }
 
+static int take_memory(request *r, const char *value) {
+    tsr_error err = TSR_ERROR_INIT;
+    if (tsr_size_parse(&r->graph.memory_budget, value, &err) == TSR_OK) return 0;
+    return usage_error("--memory: %s", err.message);
+}
+
 static int take_set(request *r, const char *value) {
     if (!strchr(value, '=')) return usage_error("--set takes NODE.INPUT=VALUE, not '%.80s'", value);
     if (r->n_sets == MAX_SETS) return usage_error("--set may be given %d times", MAX_SETS);
@@ -77,6 +85,7 @@ static int take_option(request *r, const char *name, const char *value) {
     else if (strcmp(name, "--history") == 0) return take_history(r, value);
     else if (strcmp(name, "--precision") == 0) return take_precision(r, value);
     else if (strcmp(name, "--threads") == 0) return take_threads(r, value);
+    else if (strcmp(name, "--memory") == 0) return take_memory(r, value);
     else if (strcmp(name, "--set") == 0) return take_set(r, value);
     else return usage_error("run has no option '%.80s'; `tessera run --help` lists them", name);
     return 0;
@@ -172,8 +181,10 @@ static int run(tsr_graph *graph, const tsr_workflow *workflow) {
     for (int i = 0; i < outputs->count; i++)
         if (outputs->items[i].path) printf("%s\n", outputs->items[i].path);
     for (int i = 0; i < outputs->note_count; i++) fprintf(stderr, "tessera: note: %s\n", outputs->notes[i]);
-    fprintf(stderr, "%d nodes run, %d taken from equal ones, %.2f s\n", outputs->nodes_run, outputs->nodes_cached,
+    fprintf(stderr, "%d nodes run, %d taken from equal ones, %.2f s", outputs->nodes_run, outputs->nodes_cached,
             seconds_now() - start);
+    show_swaps(outputs->swaps, outputs->swap_seconds, outputs->swap_bytes);
+    fputc('\n', stderr);
     tsr_workflow_outputs_free(outputs);
     return 0;
 }

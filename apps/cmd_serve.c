@@ -66,6 +66,13 @@ static int take_mebibytes(choice *c, const option_row *row, void *field, const c
     return result;
 }
 
+static int take_size(choice *c, const option_row *row, void *field, const char *value) {
+    tsr_error err = TSR_ERROR_INIT;
+    (void)c;
+    if (tsr_size_parse(field, value, &err) == TSR_OK) return 0;
+    return usage_error("--%s: %s", row->name, err.message);
+}
+
 static int take_host(choice *c, const option_row *row, void *field, const char *value) {
     (void)field;
     if (c->options.n_allowed_hosts == MAX_HOSTS) return usage_error("--%s may be given %d times", row->name, MAX_HOSTS);
@@ -132,7 +139,9 @@ static const option_row rows[] = {
     { "cache-memory", "MIB", take_mebibytes, offsetof(choice, options.cache_memory), 0, 16777216,
       "for results of nodes that did not change (default: 512)" },
     { "model-memory", "MIB", take_mebibytes, offsetof(choice, options.model_memory), 0, 16777216,
-      "for models that the newest job did not need (default: 4096)" },
+      "for models that stay open though the newest job did not need them (default: 4096)" },
+    { "memory", "SIZE", take_size, offsetof(choice, options.memory_budget), 0, 0,
+      "for the networks of all models, working and idle, with activations, such as 6GB (default: no bound)" },
     { "max-queue", "N", take_whole, offsetof(choice, options.max_queue), 1, 1000000,
       "jobs that may wait (default: 1000)" },
     { "max-upload", "MIB", take_mebibytes, offsetof(choice, options.max_upload), 1, 16777216,

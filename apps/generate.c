@@ -211,7 +211,7 @@ static int paint(tsr_engine *engine, const tsr_scene *scene, const resume_from *
     if (!failed) {
         fprintf(stderr, "text %.2f s, sampling %.2f s, decoding %.2f s", result->text_seconds, result->sample_seconds,
                 result->decode_seconds);
-        if (result->swaps) fprintf(stderr, "; swapped models %d times, %.2f s", result->swaps, result->swap_seconds);
+        show_swaps(result->swaps, result->swap_seconds, result->swap_bytes);
         fputc('\n', stderr);
         /* The picture is there: its state has no more use. */
         if (view.saved) (void)unlink(view.state_path);

@@ -56,3 +56,7 @@ void progress_show(progress_bar *bar, const tsr_progress *at) {
         fprintf(stderr, "step %d/%d%s  %.1f s\n", step, at->steps, region, spent);
     }
 }
+
+void show_swaps(int swaps, double seconds, size_t bytes) {
+    if (swaps) fprintf(stderr, "; swapped models %d times, %.2f s, %.1f MB", swaps, seconds, (double)bytes / 1e6);
+}

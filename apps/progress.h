@@ -16,5 +16,7 @@ void progress_begin(progress_bar *bar);
 void progress_show(progress_bar *bar, const tsr_progress *at);
 /* Removes the bar, so that something else can be printed. */
 void progress_clear(progress_bar *bar);
+/* What a memory bound cost a run, to go on a line; nothing when that was nothing. */
+void show_swaps(int swaps, double seconds, size_t bytes);
 
 #endif /* TESSERA_APP_PROGRESS_H */

@@ -163,5 +163,9 @@ char *srv_metrics_text(struct srv_context *context) {
     put(&p, "tessera_info{version=\"%s\"} 1\n", tsr_version());
     put_counters(&p, &now);
     put_gauges(&p, context);
+    srv_worker_state state = srv_worker_get_state(context->worker);
+    single(&p, "model_swaps_total", "counter", "Networks packed again for the memory bound.",
+           (double)state.memory.swaps);
+    single(&p, "model_swap_seconds_total", "counter", "Time that took.", state.memory.swap_seconds);
     return p.text;
 }

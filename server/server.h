@@ -22,14 +22,14 @@ typedef struct srv_options {
     tsr_history history;
     tsr_precision precision;
     int threads;
-    size_t cache_memory, model_memory; /* of the worker's graph */
-    int max_queue;                     /* pending jobs; 0: 1000 */
-    size_t max_body;                   /* bytes of a JSON body; 0: 64 MiB */
-    size_t max_upload;                 /* bytes of an upload; 0: 100 MiB */
-    int max_sockets;                   /* WebSockets at once; 0: 64 */
-    int max_history;                   /* finished jobs kept; 0: 10000 */
-    double preview_seconds;            /* 0: no previews */
-    double ping_seconds;               /* WebSockets are pinged after this long a silence; 0: 30 */
+    size_t cache_memory, model_memory, memory_budget; /* of the worker's graph */
+    int max_queue;                                    /* pending jobs; 0: 1000 */
+    size_t max_body;                                  /* bytes of a JSON body; 0: 64 MiB */
+    size_t max_upload;                                /* bytes of an upload; 0: 100 MiB */
+    int max_sockets;                                  /* WebSockets at once; 0: 64 */
+    int max_history;                                  /* finished jobs kept; 0: 10000 */
+    double preview_seconds;                           /* 0: no previews */
+    double ping_seconds;                              /* WebSockets are pinged after this long a silence; 0: 30 */
     double patience; /* seconds a client has for a request or an answer, and more for long ones; 0: 30 */
     int log_json;    /* log lines as JSON */
     int quiet;       /* only warnings and errors are logged */

@@ -162,6 +162,10 @@ static tsr_status run_workflow(errand *e, tsr_error *err) {
     SRV_TRY(set_targets(workflow, job->targets, err));
     SRV_TRY(apply_extra(workflow, &callbacks, job->extra_data, err));
     SRV_TRY(tsr_workflow_run(&outputs, e->worker->graph, workflow, &callbacks, err));
+    if (outputs->swaps)
+        srv_log_event(e->worker->context->log, SRV_LOG_INFO, "models_swapped",
+                      "job=%s swaps=%d seconds=%.2f megabytes=%.1f", job->id, outputs->swaps, outputs->swap_seconds,
+                      (double)outputs->swap_bytes / 1e6);
 done:
     tsr_workflow_outputs_free(outputs);
     tsr_workflow_free(workflow);
@@ -274,6 +278,7 @@ static tsr_status open_graph(srv_worker *worker, tsr_error *err) {
     options.threads = from->threads;
     options.cache_memory = from->cache_memory;
     options.model_memory = from->model_memory;
+    options.memory_budget = from->memory_budget;
     return tsr_graph_open(&worker->graph, &options, err);
 }
 

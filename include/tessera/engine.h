@@ -118,8 +118,9 @@ typedef struct tsr_result {
     char **warnings;    /* one line each */
     int warning_count;
     double text_seconds, sample_seconds, decode_seconds;
-    int swaps; /* under a memory budget: UNets that were packed again, and how long that took in all */
+    int swaps; /* under a memory budget: UNets and control networks that were packed again, how long that took in all */
     double swap_seconds;
+    size_t swap_bytes; /* and how much it was, packed */
 } tsr_result;
 TSR_API void tsr_result_free(tsr_result *result); /* NULL is allowed */
 

@@ -18,6 +18,7 @@
 #include "tessera/region.h"
 #include "tessera/status.h"
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -65,10 +66,13 @@ typedef struct tsr_graph_options {
     size_t cache_memory; /* bytes of node results kept from run to run, so that unchanged nodes do not run again; least
                             recently used ones go first; 0: none */
     size_t model_memory; /* bytes of models kept open though the newest run did not need them; 0: none */
+    size_t
+        memory_budget; /* bytes that packed weights and activations of all models may take together at any time, the idle
+                             ones of model_memory among them; 0: any (docs/memory.md) */
 } tsr_graph_options;
 /* restart: a ComfyUI user gets their picture. */
 #define TSR_GRAPH_OPTIONS_INIT                                                                                         \
-    { sizeof(tsr_graph_options), 0, 0, 0, TSR_HISTORY_RESTART, TSR_PRECISION_AUTO, 0, 0, 0, 0 }
+    { sizeof(tsr_graph_options), 0, 0, 0, TSR_HISTORY_RESTART, TSR_PRECISION_AUTO, 0, 0, 0, 0, 0 }
 
 /* Opens no model yet; those a run needs stay open until a run that does not need them, or longer (model_memory). */
 TSR_API tsr_status tsr_graph_open(tsr_graph **out, const tsr_graph_options *options, tsr_error *err);
@@ -81,6 +85,9 @@ typedef struct tsr_graph_memory {
     size_t results; /* bytes of kept node results */
     size_t models;  /* bytes of open models, about */
     int model_count;
+    uint64_t
+        swaps; /* since the graph was opened: networks that runs packed again (memory_budget), and how long it took */
+    double swap_seconds;
 } tsr_graph_memory;
 TSR_API tsr_graph_memory tsr_graph_get_memory(const tsr_graph *graph);
 
@@ -154,6 +161,9 @@ typedef struct tsr_workflow_outputs {
     int nodes_cached; /* nodes that an equal one stood for */
     char **notes;     /* what is legal but perhaps not meant, one line each, with the node's name; of nodes that ran */
     int note_count;
+    int swaps; /* under a memory budget: UNets and control networks that were packed again, how long that took in all */
+    double swap_seconds;
+    size_t swap_bytes; /* and how much it was, packed */
 } tsr_workflow_outputs;
 TSR_API void tsr_workflow_outputs_free(tsr_workflow_outputs *outputs); /* NULL is allowed */
 

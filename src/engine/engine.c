@@ -64,6 +64,7 @@ static tsr_status merge_adapters(tsr_engine *engine, const tsr_engine_options *o
     engine->file = engine->weights;
     engine->weights = NULL;
     TSR_TRY(tsr__lora_merge(&engine->weights, engine->file, adapters, options->adapter_count, options->partial, err));
+    engine->merged_bytes = tsr__engine_merged_bytes(engine);
 done:
     free(adapters);
     return status;
@@ -117,7 +118,8 @@ tsr_status tsr_engine_open(tsr_engine **out, const tsr_engine_options *options, 
     TSR_ALLOC_ZERO(err, engine, 1);
     engine->threads = options->threads;
     engine->memory_limit = options->memory_limit;
-    engine->budget.limit = options->memory_budget;
+    engine->own_budget.limit = options->memory_budget;
+    tsr__budget_join(engine, &engine->own_budget);
     TSR_TRY(open_weights(engine, options, err));
     TSR_TRY(merge_adapters(engine, options, err));
     TSR_TRY(open_networks(engine, options, err));
@@ -143,8 +145,8 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
     options.v_prediction = read_choice(tsr__scene_text(scene, TSR__OPT_PREDICTION), "v");
     options.zero_snr = read_choice(tsr__scene_text(scene, TSR__OPT_ZSNR), "on");
     options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
-    (void)tsr__parse_size(tsr__scene_text(scene, TSR__OPT_MEMORY),
-                          &options.memory_budget); /* checked when it was set */
+    (void)tsr_size_parse(&options.memory_budget, tsr__scene_text(scene, TSR__OPT_MEMORY),
+                         NULL); /* checked when it was set */
     if (strcmp(precision, "f32") == 0) options.precision = TSR_PRECISION_F32;
     if (strcmp(precision, "bf16") == 0) options.precision = TSR_PRECISION_BF16;
     return tsr_engine_open(out, &options, err);
@@ -153,6 +155,7 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
 void tsr_engine_close(tsr_engine *engine) {
     if (!engine) return;
     tsr__engine_close_guests(engine);
+    tsr__budget_leave(engine);
     tsr__conditioning_free_all(engine);
     tsr__adapters_free_all(engine);
     tsr__controls_free_files(engine);
@@ -190,7 +193,7 @@ static tsr_status need_part(const tsr_engine *engine, tsr__checkpoint_part part,
 
 tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__budget_make_room(engine, TSR__NETWORK_TEXT);
+    TSR_TRY(tsr__budget_make_room(engine, TSR__NETWORK_TEXT, 0, err));
     if (engine->text) return TSR_OK;
     TSR_TRY(need_part(engine, TSR_PART_TEXT, err));
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
@@ -209,10 +212,10 @@ done:
     return status;
 }
 
-tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
-    tsr__budget_make_room(engine, TSR__NETWORK_UNET);
-    if (engine->unet) return TSR_OK;
-    tsr_status status = need_part(engine, TSR_PART_UNET, err);
+tsr_status tsr__engine_need_unet_for(tsr_engine *engine, size_t call, tsr_error *err) {
+    tsr_status status = tsr__budget_make_room(engine, TSR__NETWORK_UNET, call, err);
+    if (status != TSR_OK || engine->unet) return status;
+    status = need_part(engine, TSR_PART_UNET, err);
     if (status != TSR_OK) return status;
     double start = tsr__seconds();
     status = tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
@@ -220,14 +223,22 @@ tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
     return status;
 }
 
-tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err) {
-    tsr__budget_make_room(engine, TSR__NETWORK_VAE);
-    if (engine->vae) return TSR_OK;
-    tsr_status status = need_part(engine, TSR_PART_VAE, err);
+tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
+    return tsr__engine_need_unet_for(engine, 0, err);
+}
+
+tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *err) {
+    tsr_status status = tsr__budget_make_room(engine, TSR__NETWORK_VAE, call, err);
+    if (status != TSR_OK || engine->vae) return status;
+    status = need_part(engine, TSR_PART_VAE, err);
     if (status != TSR_OK) return status;
     status = tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
     return status;
+}
+
+tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err) {
+    return tsr__engine_need_vae_for(engine, 0, err);
 }
 
 tsr_status tsr_engine_denoiser(const tsr_denoiser **out, tsr_engine *engine, tsr_error *err) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "engine/engine_priv.h"
 #include "weights/pth.h"
 
@@ -15,7 +16,10 @@ enum { MAX_USES = 16, MAX_VIEWS = 64, CELL = 8 };
 
 struct tsr__control_file {
     char *path;
-    tsr__control_net *net;
+    tsr__weights *weights; /* to be packed from; NULL: to be opened again */
+    size_t values;         /* in the file */
+    tsr__control_net *net; /* NULL: not packed */
+    int was_packed;        /* in this run */
     struct tsr__control_file *next;
 };
 
@@ -31,6 +35,7 @@ typedef struct view {
 
 typedef struct use {
     char *path;
+    tsr__nn *nn;             /* that views are made in */
     tsr__control_file *file; /* NULL: not opened yet */
     float *pixels;           /* [height, width, 3] */
     int width, height;
@@ -50,8 +55,13 @@ struct tsr__control_set {
 };
 
 /* --- sets --------------------------------------------------------------------------------------------------------------- */
+/* Views outlive the packed network that made them. */
 static void clear_views(use *u) {
-    for (int i = 0; i < u->n_views; i++) tsr__control_hint_clear(u->file->net, &u->views[i].hint);
+    for (int i = 0; i < u->n_views; i++) {
+        tsr__control_hint *hint = &u->views[i].hint;
+        for (int k = 0; k < hint->count; k++) tsr__nn_release(u->nn, &hint->tensors[k]);
+        free(hint->tensors);
+    }
     u->n_views = 0;
 }
 
@@ -85,6 +95,7 @@ void tsr__controls_free_files(tsr_engine *engine) {
     while (engine->control_files) {
         tsr__control_file *next = engine->control_files->next;
         tsr__control_net_free(engine->control_files->net);
+        tsr__weights_close(engine->control_files->weights);
         free(engine->control_files->path);
         free(engine->control_files);
         engine->control_files = next;
@@ -102,6 +113,7 @@ static tsr_status copy_use(use **out, const tsr_engine *engine, const tsr__contr
     size_t count = (size_t)from->width * (size_t)from->height * 3;
     *out = NULL;
     TSR_ALLOC_ZERO(err, made, 1);
+    made->nn = engine->nn;
     made->width = from->width;
     made->height = from->height;
     made->strength = from->strength;
@@ -161,39 +173,117 @@ done:
 }
 
 /* --- networks ------------------------------------------------------------------------------------------------------------ */
-static tsr_status open_file(tsr__control_file **out, tsr_engine *engine, const char *path, tsr_error *err) {
+static tsr_status open_weights(tsr__control_file *file, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    if (file->weights) return TSR_OK;
+    TSR_TRY(tsr__weights_open_any(&file->weights, file->path, err));
+    file->values = 0;
+    for (size_t i = 0; i < tsr__weights_count(file->weights); i++)
+        file->values += tsr__weights_at(file->weights, i)->count;
+done:
+    return status;
+}
+
+/* Opened, not packed. */
+static tsr_status find_file(tsr__control_file **out, tsr_engine *engine, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__control_file *made = NULL;
-    tsr__weights *weights = NULL;
     for (*out = engine->control_files; *out; *out = (*out)->next)
         if (strcmp((*out)->path, path) == 0) return TSR_OK;
     TSR_ALLOC_ZERO(err, made, 1);
     made->path = tsr__strdup(path);
     if (!made->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    TSR_TRY(tsr__weights_open_any(&weights, path, err));
-    TSR_TRY(tsr__control_net_new(&made->net, engine->nn, weights, err));
-    TSR_TRY(tsr__control_net_fits(made->net, engine->unet, path, err));
+    TSR_TRY(open_weights(made, err));
     made->next = engine->control_files;
     engine->control_files = *out = made;
     made = NULL;
 done:
-    tsr__weights_close(weights);
-    if (made) {
-        tsr__control_net_free(made->net);
-        free(made->path);
-    }
+    if (made) free(made->path);
     free(made);
     return status;
 }
 
-tsr_status tsr__controls_bind(const tsr__control_set *set, tsr_engine *engine, tsr_error *err) {
+tsr_status tsr__controls_look(const tsr__control_set *set, tsr_error *err) {
+    for (int i = 0; set && i < set->count; i++) {
+        if (set->items[i]->file) continue;
+        tsr_status status = find_file(&set->items[i]->file, set->engine, set->items[i]->path, err);
+        if (status != TSR_OK) return status;
+    }
+    return TSR_OK;
+}
+
+/* The engine's UNet is there. */
+static tsr_status pack(tsr__control_file *file, tsr_engine *engine, size_t call, tsr_error *err) {
     tsr_status status = TSR_OK;
-    if (!set) return TSR_OK;
+    size_t before;
+    if (file->net) return TSR_OK;
+    TSR_TRY(open_weights(file, err));
+    TSR_TRY(tsr__budget_make_room(engine, TSR__NETWORK_CONTROL, call, err));
+    before = tsr__nn_held_bytes(engine->nn);
+    double start = tsr__seconds();
+    TSR_TRY(tsr__control_net_new(&file->net, engine->nn, file->weights, err));
+    TSR_TRY(tsr__control_net_fits(file->net, engine->unet, file->path, err));
+    if (file->was_packed) tsr__budget_swapped(engine, tsr__nn_held_bytes(engine->nn) - before, tsr__seconds() - start);
+    file->was_packed = 1;
+    tsr__budget_used(engine);
+    if (tsr__budget_is_on(engine)) goto done; /* else it stays packed, and the file is not needed again */
+    tsr__weights_close(file->weights);
+    file->weights = NULL;
+done:
+    if (status != TSR_OK) {
+        tsr__control_net_free(file->net);
+        file->net = NULL;
+    }
+    return status;
+}
+
+static int counts(const use *u, float sigma) {
+    return u->strength != 0.0f && !(sigma > u->start_sigma || sigma < u->end_sigma);
+}
+
+static tsr_status bind(const tsr__control_set *set, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    TSR_TRY(tsr__controls_look(set, err));
     TSR_TRY(tsr__engine_need_unet(engine, err));
-    for (int i = 0; i < set->count; i++)
-        if (!set->items[i]->file) TSR_TRY(open_file(&set->items[i]->file, engine, set->items[i]->path, err));
+    for (int i = 0; i < set->count; i++) TSR_TRY(pack(set->items[i]->file, engine, 0, err));
 done:
     return status;
+}
+
+tsr_status tsr__controls_need(const tsr__control_set *set, tsr_engine *engine, float sigma, size_t call,
+                              tsr_error *err) {
+    tsr_status status = tsr__controls_look(set, err);
+    for (int i = 0; set && i < set->count && status == TSR_OK; i++)
+        if (counts(set->items[i], sigma)) status = pack(set->items[i]->file, engine, call, err);
+    return status;
+}
+
+size_t tsr__controls_bytes(const tsr_engine *engine, int missing_only) {
+    size_t values = 0;
+    for (const tsr__control_file *file = engine->control_files; file; file = file->next) {
+        int used = 0;
+        for (const tsr__control_set *set = engine->control_sets; set && !used; set = set->next)
+            for (int i = 0; i < set->count; i++) used |= set->items[i]->file == file;
+        if (used && !(missing_only && file->net)) values += file->values;
+    }
+    return values * (tsr__nn_precision(engine->nn) == TSR__BF16 ? 2 : 4);
+}
+
+int tsr__controls_are_packed(const tsr_engine *engine) {
+    for (const tsr__control_file *file = engine->control_files; file; file = file->next)
+        if (file->net) return 1;
+    return 0;
+}
+
+void tsr__controls_unpack(tsr_engine *engine) {
+    for (tsr__control_file *file = engine->control_files; file; file = file->next) {
+        tsr__control_net_free(file->net);
+        file->net = NULL;
+    }
+}
+
+void tsr__controls_begin_run(tsr_engine *engine) {
+    for (tsr__control_file *file = engine->control_files; file; file = file->next) file->was_packed = file->net != NULL;
 }
 
 /* --- texts ---------------------------------------------------------------------------------------------------------------- */
@@ -208,7 +298,7 @@ tsr_status tsr__controls_read_text(tsr_engine *engine, tsr__conditioning *cond, 
     tsr_status status = TSR_OK;
     const tsr__control_set *set = cond->controls;
     if (!set || cond->control_texts) return TSR_OK;
-    TSR_TRY(tsr__controls_bind(set, engine, err));
+    TSR_TRY(bind(set, engine, err));
     TSR_ALLOC_ZERO(err, cond->control_texts, set->count);
     for (int i = 0; i < set->count; i++) {
         tsr__unet *reader = tsr__control_net_unet(set->items[i]->file->net);
@@ -232,6 +322,7 @@ tsr_status tsr__controls_couple(tsr__conditioning *made, const void *const *cond
                              "or crop");
     if (!set) return TSR_OK;
     made->controls = tsr__controls_ref(((const tsr__conditioning *)conds[0])->controls);
+    TSR_TRY(bind(set, set->engine, err));
     TSR_ALLOC_ZERO(err, made->control_texts, set->count);
     TSR_ALLOC_ZERO(err, parts, n);
     for (int i = 0; i < set->count; i++) {
@@ -341,10 +432,6 @@ typedef struct control_part {
     const float **labels;
     const tsr__control_hint **hints;
 } control_part;
-
-static int counts(const use *u, float sigma) {
-    return u->strength != 0.0f && !(sigma > u->start_sigma || sigma < u->end_sigma);
-}
 
 static tsr_status part_alloc(control_part *p, size_t samples, size_t each, tsr_error *err) {
     tsr_status status = TSR_OK;

@@ -25,10 +25,21 @@ struct tsr__conditioning;
  * folder, with or without ".safetensors". Copies the pixels; opens no network. Errors name `who`. */
 tsr_status tsr__controls_get(tsr__control_set **out, tsr_engine *engine, const tsr__control_use *uses, int n,
                              const char *who, tsr_error *err);
-/* Opens the networks and checks that they fit the engine's UNet. */
-tsr_status tsr__controls_bind(const tsr__control_set *set, tsr_engine *engine, tsr_error *err);
 /* The file of a use; NULL out of range, or without a set. */
 const char *tsr__controls_file(const tsr__control_set *set, int index);
+/* Opens the files, so that tsr__controls_bytes knows them; packs nothing. NULL is allowed. */
+tsr_status tsr__controls_look(const tsr__control_set *set, tsr_error *err);
+/* Packs the networks that count at sigma, and checks that they fit the engine's UNet, which is there; call: bytes of
+ * activations that are to follow. set may be NULL. */
+tsr_status tsr__controls_need(const tsr__control_set *set, tsr_engine *engine, float sigma, size_t call,
+                              tsr_error *err);
+/* About what the networks of all sets take; missing_only: those that are not packed. */
+size_t tsr__controls_bytes(const tsr_engine *engine, int missing_only);
+/* Packed networks go and come back by tsr__controls_need; what was made of pictures and texts stays. */
+int tsr__controls_are_packed(const tsr_engine *engine);
+void tsr__controls_unpack(tsr_engine *engine);
+/* For counting swaps. */
+void tsr__controls_begin_run(tsr_engine *engine);
 tsr__control_set *tsr__controls_ref(tsr__control_set *set); /* NULL gives NULL */
 void tsr__controls_unref(tsr__control_set *set);            /* NULL is allowed */
 void tsr__controls_free_files(tsr_engine *engine);

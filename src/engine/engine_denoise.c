@@ -150,9 +150,14 @@ tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise
         /* The handles are this engine's own objects; sampling only passes them on. */
         TSR_TRY(tsr__conditioning_need(engine, (tsr__conditioning *)(uintptr_t)calls[i].cond, err));
     }
-    TSR_TRY(tsr__engine_need_unet(engine, err));
-    for (int i = 0; i < count; i++) /* where the UNet was packed again */
-        TSR_TRY(tsr__adapters_bind_unet(((const tsr__conditioning *)calls[i].cond)->adapters, engine, err));
+    const size_t cells = (size_t)shape[0] * (size_t)shape[2] * (size_t)shape[3],
+                 call = cells * tsr__engine_cell_bytes(engine);
+    TSR_TRY(tsr__engine_need_unet_for(engine, call, err));
+    for (int i = 0; i < count; i++) { /* where the UNet was packed again */
+        const tsr__conditioning *cond = calls[i].cond;
+        TSR_TRY(tsr__adapters_bind_unet(cond->adapters, engine, err));
+        TSR_TRY(tsr__controls_need(cond->controls, engine, calls[i].sigma, call, err));
+    }
     int limit = batch_limit(engine, shape);
     if (shape[1] != tsr__unet_in_channels(engine->unet))
         TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its UNet takes %d channels, the latent has %d", engine->model,

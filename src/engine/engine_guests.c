@@ -41,6 +41,7 @@ static tsr_status open_guest(tsr_engine **out, tsr_engine *host, tsr_engine_opti
     if (status != TSR_OK) TSR_FAIL(err, status, "%s: %s", who, reason.message);
     TSR_TRY(check_latents(host, guest, who, err));
     guest->host = host;
+    tsr__budget_join(guest, host->budget);
     guest->next_guest = host->guests;
     host->guests = guest;
     *out = guest;

@@ -4,8 +4,10 @@
 
 #include "tessera/engine.h"
 
-/* About: the weights of the networks that have been built, and merged ones. Activations are not counted. */
+/* The weights of the networks that are packed, and merged ones. Activations are not counted. */
 size_t tsr__engine_bytes(const tsr_engine *engine);
+/* Of weights that adapters were merged into. */
+size_t tsr__engine_merged_bytes(const tsr_engine *engine);
 
 /* Bytes that this process could still take. A checkpoint that was just read fills the caches of files; the kernel gives these
  * back, so they count. */

@@ -19,12 +19,12 @@
 /* What a prompt became. Its address is the `cond` handle that sampling compares. */
 typedef struct tsr__conditioning {
     char *prompt;
-    int clip_skip;              /* 0: the family's own */
-    tsr__adapter_set *adapters; /* of its text and of its evaluations; NULL: none */
-    tsr__control_set *controls; /* of its evaluations; NULL: none */
-    float *values;              /* [tokens, context width]; NULL: not encoded yet */
-    float *pooled;              /* SDXL: [pooled width]; else NULL */
-    int tokens;
+    int clip_skip;                     /* 0: the family's own */
+    tsr__adapter_set *adapters;        /* of its text and of its evaluations; NULL: none */
+    tsr__control_set *controls;        /* of its evaluations; NULL: none */
+    float *values;                     /* [tokens, context width]; NULL: not encoded yet */
+    float *pooled;                     /* SDXL: [pooled width]; else NULL */
+    int tokens, width, pooled_width;   /* of the two */
     tsr__unet_context *context;        /* NULL: not seen by the UNet yet */
     tsr__unet_context **control_texts; /* one of each control, which may be NULL; NULL: not made yet */
     int coupled; /* made of several, by tsr__conditioning_couple; has a context only, is in no list */
@@ -62,7 +62,10 @@ struct tsr_engine {
     const tsr__adapter_set
         *merged;                  /* of a guest by tsr__engine_for_merged; borrowed from the engine of the same model */
     int text_width, pooled_width; /* of `text`, known since it was first built */
-    tsr__budget budget;           /* of a guest: its host's counts */
+    size_t merged_bytes;          /* of weights with adapters merged in, which lie in memory of their own */
+    tsr__budget own_budget;
+    tsr__budget *budget; /* its own, its host's, or its graph's */
+    tsr_engine *next_member;
     tsr__network_use part_use;
 };
 
@@ -70,6 +73,9 @@ struct tsr_engine {
 tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err);
 tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err);
 tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err);
+/* The same with room for `call` bytes of activations besides, where a memory budget bounds both. */
+tsr_status tsr__engine_need_unet_for(tsr_engine *engine, size_t call, tsr_error *err);
+tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *err);
 /* CANCELLED when the run's callbacks say so. */
 tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err);
 /* Bytes that activations may take now. */

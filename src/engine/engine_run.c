@@ -215,13 +215,15 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
     *out = NULL;
     engine->callbacks = callbacks;
     TSR_ALLOC_ZERO(err, result, 1);
-    tsr__budget_begin(engine);
+    if (engine->budget == &engine->own_budget) tsr__budget_begin(engine->budget);
+    const tsr__budget before = *engine->budget;
     if (!tsr__budget_is_on(engine)) TSR_TRY(tsr__engine_need_unet(engine, err));
     TSR_TRY(tsr__job_new(&job, engine, scene, from ? from->latent : NULL, 1, err));
     if (from) TSR_TRY(tsr__engine_state_check(from, engine, job, err));
     TSR_TRY(run_job(result, engine, job, from, err));
-    result->swaps = engine->budget.swaps;
-    result->swap_seconds = engine->budget.swap_seconds;
+    result->swaps = engine->budget->swaps - before.swaps;
+    result->swap_seconds = engine->budget->swap_seconds - before.swap_seconds;
+    result->swap_bytes = engine->budget->swap_bytes - before.swap_bytes;
     result->scene = job->scene;
     result->warnings = job->warnings;
     result->warning_count = job->warning_count;
@@ -232,6 +234,7 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
     result = NULL;
 done:
     engine->callbacks = NULL;
+    tsr__budget_end_job(engine->budget);
     tsr__job_free(job);
     tsr_result_free(result);
     return status;
@@ -301,6 +304,7 @@ done:
     free(notes);
     free(steps);
     tsr_plan_free(plan);
+    tsr__budget_end_job(engine->budget);
     tsr__job_free(job);
     return status;
 }

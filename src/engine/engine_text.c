@@ -54,6 +54,8 @@ tsr_status tsr__conditioning_encode(tsr_engine *engine, tsr__conditioning *cond,
     cond->values = text.rows;
     cond->pooled = text.pooled;
     cond->tokens = text.tokens;
+    cond->width = engine->text_width;
+    cond->pooled_width = engine->pooled_width;
     tsr__budget_used(engine);
 done:
     return status;
@@ -66,14 +68,14 @@ tsr_status tsr__conditioning_need(tsr_engine *engine, tsr__conditioning *cond, t
     if (!cond->context) {
         TSR_TRY(tsr__adapters_bind_unet(cond->adapters, engine, err));
         TSR_TRY(tsr__engine_need_unet(engine, err));
-        int label = tsr__unet_label_width(engine->unet), pooled = engine->pooled_width;
+        int label = tsr__unet_label_width(engine->unet), pooled = cond->pooled_width;
         if (label != (pooled ? pooled + TSR__SIZE_VALUES * TSR__SIZE_WIDTH : 0))
             TSR_FAIL(err, TSR_UNSUPPORTED,
                      "%s: its UNet takes a second vector of %d values, its text encoders pool %d (SDXL: 2816 and 1280)",
                      engine->model, label, pooled);
-        if (engine->text_width != tsr__unet_context_width(engine->unet))
+        if (cond->width != tsr__unet_context_width(engine->unet))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its text encoder gives %d values a token, its UNet takes %d",
-                     engine->model, engine->text_width, tsr__unet_context_width(engine->unet));
+                     engine->model, cond->width, tsr__unet_context_width(engine->unet));
         TSR_TRY(tsr__engine_make_context(engine, cond, err));
     }
 done:

@@ -55,7 +55,7 @@ int tsr__parse_box(const char *text, int width, int height, int box[4]) {
     return *text == 0;
 }
 
-int tsr__parse_size(const char *text, size_t *out) {
+static int parse_size(const char *text, size_t *out) {
     static const struct {
         const char *unit;
         double bytes;
@@ -78,4 +78,10 @@ int tsr__parse_size(const char *text, size_t *out) {
         return 1;
     }
     return 0;
+}
+
+tsr_status tsr_size_parse(size_t *out, const char *text, tsr_error *err) {
+    *out = 0;
+    if (parse_size(text, out)) return TSR_OK;
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "'%.64s' is not a size such as 6GB, 512MB or 1.5GiB, nor 0", text);
 }

@@ -145,9 +145,9 @@ static tsr_status normalise_color(char **out, const tsr_option_info *option, con
 
 static tsr_status normalise_size(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {
     size_t bytes;
-    if (tsr__parse_size(text, &bytes)) return keep(out, text, err);
-    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: '%.64s' is not a size such as 6GB, 512MB or 1.5GiB, nor 0",
-                     option->key, text);
+    tsr_error reason = TSR_ERROR_INIT;
+    if (tsr_size_parse(&bytes, text, &reason) == TSR_OK) return keep(out, text, err);
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: %s", option->key, reason.message);
 }
 
 static tsr_status normalise_box(char **out, const tsr_option_info *option, const char *text, tsr_error *err) {

@@ -47,8 +47,6 @@ tsr_status tsr__option_normalise(char **out, const tsr_option_info *option, cons
 /* Locale-independent numbers. parse: the whole text must be a finite number; returns 0 when it is not. */
 int tsr__parse_number(const char *text, double *out);
 void tsr__print_number(char *out, size_t size, double value); /* %.9g with a point */
-/* "6GB", "1.5 GiB", "0". 0 when malformed. */
-int tsr__parse_size(const char *text, size_t *out);
 /* A box "X:Y:W:H" in a picture of that size, rounded to whole pixels. 0 when malformed. */
 int tsr__parse_box(const char *text, int width, int height, int box[4]);
 

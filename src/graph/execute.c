@@ -255,14 +255,21 @@ tsr_status tsr_workflow_run(tsr_workflow_outputs **out, tsr_graph *graph, const 
     run.engine_callbacks.user = &run;
     run.engine_callbacks.cancelled = on_cancelled;
     graph->callbacks = &run.engine_callbacks;
+    graph->preview_seconds = callbacks && callbacks->event ? callbacks->preview_seconds : 0.0;
+    tsr__budget_begin(&graph->budget);
     TSR_TRY(tell_started(&run, &p, err));
     for (int i = 0; i < p.count; i++) TSR_TRY(run_entry(&run, &p, i, err));
+    run.outputs->swaps = graph->budget.swaps;
+    run.outputs->swap_seconds = graph->budget.swap_seconds;
+    run.outputs->swap_bytes = graph->budget.swap_bytes;
     *out = run.outputs;
     run.outputs = NULL;
 done:
     tsr__run_plan_clear(&p); /* values before the slots that they stand for */
     if (graph->callbacks == &run.engine_callbacks) {
         graph->callbacks = NULL;
+        graph->swaps += (uint64_t)graph->budget.swaps;
+        graph->swap_seconds += graph->budget.swap_seconds;
         tsr__slots_end_run(graph);
     }
     tsr__check_clear(&check);

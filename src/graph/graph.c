@@ -38,6 +38,7 @@ tsr_status tsr_graph_open(tsr_graph **out, const tsr_graph_options *options, tsr
     graph->precision = options->precision;
     graph->threads = options->threads;
     graph->model_memory = options->model_memory;
+    graph->budget.limit = options->memory_budget;
     TSR_TRY(draw_temp_prefix(graph, err));
     if (options->cache_memory) TSR_TRY(tsr__cache_new(&graph->cache, options->cache_memory, err));
     graph->input = tsr__strdup(options->input ? options->input : "input");
@@ -71,7 +72,9 @@ void tsr_graph_release(tsr_graph *graph, int models) {
 }
 
 tsr_graph_memory tsr_graph_get_memory(const tsr_graph *graph) {
-    tsr_graph_memory memory = { .results = tsr__cache_bytes(graph->cache) };
+    tsr_graph_memory memory = { .results = tsr__cache_bytes(graph->cache),
+                                .swaps = graph->swaps,
+                                .swap_seconds = graph->swap_seconds };
     memory.models = tsr__slots_bytes(graph, &memory.model_count);
     return memory;
 }

@@ -118,6 +118,9 @@ struct tsr_graph {
     char *models, *input, *output, *temp;
     char temp_prefix[24]; /* of PreviewImage's files */
     size_t model_memory;
+    tsr__budget budget; /* of all engines */
+    uint64_t swaps;     /* of all runs */
+    double swap_seconds;
     tsr__cache *cache; /* NULL: nothing is kept */
     uint64_t runs;     /* so far; the one in hand counts */
     uint64_t unknowns; /* keys made so far that equal no other */
@@ -126,6 +129,7 @@ struct tsr_graph {
     int threads;
     tsr__slot *slots;
     const tsr_engine_callbacks *callbacks; /* of the run in hand, for text and pictures */
+    double preview_seconds;                /* of that run; 0: no previews */
     tsr__slot *painter;                    /* whose network samples; for previews; NULL between runs */
 };
 
@@ -217,6 +221,8 @@ void tsr__output_clear(tsr_workflow_output *output);
 /* --- previews (run_preview.c) ------------------------------------------------------------------------------------------------ */
 /* The picture so far, when it is time for one; else NULL. Release with tsr_image_free. */
 tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress);
+/* Under a memory budget, before a network samples: what previews need of the VAE is made while that costs no network. */
+void tsr__run_prepare_preview(const tsr_graph *graph, tsr__slot *slot);
 
 /* --- text (nodes_conditioning.c) ------------------------------------------------------------------------------------------------- */
 tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value *clip, const char *prompt,

@@ -236,7 +236,7 @@ done:
     return status;
 }
 
-static tsr_status open_engine(tsr__slot *slot, const tsr_graph *graph, tsr_error *err) {
+static tsr_status open_engine(tsr__slot *slot, tsr_graph *graph, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     tsr_adapter *adapters = NULL;
@@ -254,6 +254,11 @@ static tsr_status open_engine(tsr__slot *slot, const tsr_graph *graph, tsr_error
     options.adapters = adapters;
     options.adapter_count = slot->n_adapters;
     TSR_TRY(tsr_engine_open(&slot->engine, &options, err));
+    tsr__budget_join(slot->engine, &graph->budget);
+    status = tsr__budget_check_parts(slot->engine, err);
+    if (status == TSR_OK) goto done;
+    tsr_engine_close(slot->engine);
+    slot->engine = NULL;
 done:
     free(adapters);
     return status;
@@ -296,7 +301,26 @@ done:
 }
 
 /* --- texts ---------------------------------------------------------------------------------------------------------------- */
-/* The handle of a text for one model; the same text gives the same handle, so that sampling evaluates it once. */
+/* Makes what the network reads of a text, and says when it is one of another family. */
+static tsr_status read_text(tsr__conditioning *cond, const tsr__slot *slot, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    TSR_TRY(tsr__adapters_bind_unet(cond->adapters, engine, err));
+    TSR_TRY(tsr__engine_need_unet(engine, err));
+    const int label = tsr__unet_label_width(engine->unet);
+    const int pooled_width = label ? label - TSR__SIZE_VALUES * TSR__SIZE_WIDTH : 0;
+    if (cond->width != tsr__unet_context_width(engine->unet))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d values a token, the model %s takes %d", cond->width,
+                 slot->checkpoint, tsr__unet_context_width(engine->unet));
+    if (cond->pooled_width != pooled_width)
+        TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d pooled values, the model %s takes %d",
+                 cond->pooled_width, slot->checkpoint, pooled_width);
+    TSR_TRY(tsr__engine_make_context(engine, cond, err));
+done:
+    return status;
+}
+
+/* The handle of a text for one model; the same text gives the same handle, so that sampling evaluates it once. Under a
+ * memory budget the network reads it when it is first asked: it would not be packed for that alone. */
 static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *from, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__text *text = from->text;
@@ -310,27 +334,20 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
         return TSR_OK;
     }
     size_t count = (size_t)text->tokens * (size_t)text->width;
-    TSR_TRY(tsr__engine_need_unet(engine, err));
-    const int label = tsr__unet_label_width(engine->unet);
-    const int pooled_width = label ? label - TSR__SIZE_VALUES * TSR__SIZE_WIDTH : 0;
-    if (text->width != tsr__unet_context_width(engine->unet))
-        TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d values a token, the model %s takes %d", text->width,
-                 slot->checkpoint, tsr__unet_context_width(engine->unet));
     TSR_ALLOC_ZERO(err, cond, 1);
     cond->clip_skip = 1;
     cond->tokens = text->tokens;
+    cond->width = text->width;
+    cond->pooled_width = text->pooled_width;
     TSR_ALLOC(err, cond->values, count);
     memcpy(cond->values, text->values, count * sizeof *cond->values);
-    if (text->pooled_width != pooled_width)
-        TSR_FAIL(err, TSR_UNSUPPORTED, "the conditioning has %d pooled values, the model %s takes %d",
-                 text->pooled_width, slot->checkpoint, pooled_width);
     if (text->pooled) {
         TSR_ALLOC(err, cond->pooled, text->pooled_width);
         memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);
     }
     cond->adapters = slot->base && !slot->merged ? slot->set : NULL;
     TSR_TRY(tsr__control_bind(&cond->controls, engine, from->control, err));
-    TSR_TRY(tsr__engine_make_context(engine, cond, err));
+    if (!tsr__budget_is_on(engine)) TSR_TRY(read_text(cond, slot, engine, err));
     TSR_ALLOC_ZERO(err, bound, 1);
     bound->text = text;
     text->refs++;
@@ -431,7 +448,9 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     if (!negative) negative = positive;
     TSR_TRY(tsr__slot_engine(&engine, graph, slot, err));
     graph->painter = slot;
-    TSR_TRY(tsr_engine_denoiser(&out->denoiser, engine, err));
+    if (tsr__budget_is_on(engine)) out->denoiser = &engine->denoiser;
+    else TSR_TRY(tsr_engine_denoiser(&out->denoiser, engine, err));
+    tsr__run_prepare_preview(graph, slot);
     if (is_plain(positive) && is_plain(negative)) {
         TSR_TRY(bind_text(&out->positive, slot, &positive->conds[0], err));
         TSR_TRY(tsr__control_negative(&steered, positive, negative, err));

@@ -22,10 +22,11 @@ tsr_status tsr__encode_text(tsr__value **out, tsr_graph *graph, const tsr__value
     tsr__text_rows rows = { 0 };
     *out = NULL;
     TSR_TRY(tsr__slot_engine(&engine, graph, clip->slot, err));
+    TSR_TRY(tsr__engine_check_cancel(engine, err));
+    TSR_TRY(tsr__adapters_bind_text(clip->slot->set, engine, err)); /* which may have gone with its encoder */
+    TSR_TRY(tsr__engine_need_text(engine, err));
     const tsr__nn_terms *terms[TSR__TEXT_ENCODERS] = { tsr__adapters_text(clip->slot->set, 0),
                                                        tsr__adapters_text(clip->slot->set, 1) };
-    TSR_TRY(tsr__engine_check_cancel(engine, err));
-    TSR_TRY(tsr__engine_need_text(engine, err));
     TSR_TRY(tsr__text_encode(&rows, engine->text, engine->tokenizer, prompt, clip->clip_skip, terms, err));
     TSR_TRY(
         tsr__text_new(&text, rows.tokens, tsr__text_width(engine->text), tsr__text_pooled_width(engine->text), err));

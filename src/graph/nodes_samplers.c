@@ -120,7 +120,7 @@ static tsr_status run_add(tsr__call *call, tsr_error *err) {
     TSR_TRY(tsr_latent_copy(&made, from, err));
     if (sigmas->n_sigmas > 0) {
         TSR_TRY(tsr__slot_engine(&engine, call->graph, tsr__arg(call->in, "model")->slot, err));
-        TSR_TRY(tsr_engine_denoiser(&denoiser, engine, err));
+        denoiser = &engine->denoiser;
         float size =
             sigmas->n_sigmas > 1 ? fabsf(sigmas->sigmas[0] - sigmas->sigmas[sigmas->n_sigmas - 1]) : sigmas->sigmas[0];
         TSR_ALLOC_ZERO(err, values, count);

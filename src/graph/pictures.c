@@ -20,25 +20,40 @@ tsr_status tsr__noise_mask(tsr_mask **out, const tsr__value *mask, tsr_error *er
 
 /* --- VAE ---------------------------------------------------------------------------------------------------------------- */
 /* Whole pictures while memory allows, tiles otherwise. side_px 0: the usual overlap is meant as well. */
-static tsr__vae_tiles choose_tiles(const tsr_engine *engine, int h, int w, int tile_px) {
-    enum { FALLBACK = 512, OVERLAP = 64 };
+static tsr_status choose_tiles(tsr__vae_tiles *out, tsr_engine *engine, int h, int w, int tile_px, tsr_error *err) {
+    enum { FALLBACK = 512, LEAST = 256, OVERLAP = 64 };
+    tsr_status status = TSR_OK;
     tsr__vae_tiles tiles = { tile_px, tile_px / 4 < OVERLAP ? tile_px / 4 : OVERLAP };
-    if (tile_px == 0 && tsr__vae_decode_bytes(engine->vae, h, w) > tsr__engine_memory(engine)) {
-        tiles.side_px = FALLBACK;
-        tiles.overlap_px = OVERLAP;
+    TSR_TRY(tsr__engine_need_vae(engine, err));
+    int factor = tsr__vae_factor(engine->vae);
+    size_t needed = tsr__vae_decode_bytes(engine->vae, h, w);
+    if (tile_px == 0) {
+        if (tsr__engine_need_vae_for(engine, needed, NULL) != TSR_OK || needed > tsr__engine_memory(engine))
+            tiles.side_px = FALLBACK;
+        if (tiles.side_px &&
+            tsr__vae_decode_bytes(engine->vae, FALLBACK / factor, FALLBACK / factor) > tsr__engine_memory(engine))
+            tiles.side_px = LEAST;
+        if (tiles.side_px) tiles.overlap_px = OVERLAP;
     }
-    return tiles;
+    if (tiles.side_px) {
+        int high = tiles.side_px / factor < h ? tiles.side_px / factor : h,
+            wide = tiles.side_px / factor < w ? tiles.side_px / factor : w;
+        TSR_TRY(tsr__engine_need_vae_for(engine, tsr__vae_decode_bytes(engine->vae, high, wide), err));
+    }
+    *out = tiles;
+done:
+    return status;
 }
 
 tsr_status tsr__decode(tsr__value **out, tsr_graph *graph, const tsr__value *vae, const tsr_latent *latent, int tile_px,
                        tsr_error *err) {
     tsr_engine *engine = NULL;
+    tsr__vae_tiles tiles;
     *out = NULL;
     tsr_status status = tsr__slot_engine(&engine, graph, vae->slot, err);
-    if (status == TSR_OK) status = tsr__engine_need_vae(engine, err);
+    if (status == TSR_OK) status = choose_tiles(&tiles, engine, latent->shape[2], latent->shape[3], tile_px, err);
     if (status != TSR_OK) return status;
-    return tsr__decode_tiles(out, graph, vae, latent, choose_tiles(engine, latent->shape[2], latent->shape[3], tile_px),
-                             err);
+    return tsr__decode_tiles(out, graph, vae, latent, tiles, err);
 }
 
 tsr_status tsr__decode_tiles(tsr__value **out, tsr_graph *graph, const tsr__value *vae, const tsr_latent *latent,
@@ -72,12 +87,14 @@ done:
 tsr_status tsr__encode(tsr_latent **out, tsr_graph *graph, const tsr__value *vae, const tsr__pictures *p, int tile_px,
                        tsr_error *err) {
     tsr_engine *engine = NULL;
+    tsr__vae_tiles tiles;
     *out = NULL;
     tsr_status status = tsr__slot_engine(&engine, graph, vae->slot, err);
     if (status == TSR_OK) status = tsr__engine_need_vae(engine, err);
     if (status != TSR_OK) return status;
     int factor = tsr__vae_factor(engine->vae);
-    return tsr__encode_tiles(out, graph, vae, p, choose_tiles(engine, p->h / factor, p->w / factor, tile_px), err);
+    status = choose_tiles(&tiles, engine, p->h / factor, p->w / factor, tile_px, err);
+    return status == TSR_OK ? tsr__encode_tiles(out, graph, vae, p, tiles, err) : status;
 }
 
 tsr_status tsr__encode_tiles(tsr_latent **out, tsr_graph *graph, const tsr__value *vae, const tsr__pictures *p,

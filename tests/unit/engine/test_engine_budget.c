@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control_file.h"
 #include "engine/engine_priv.h"
 #include "tessera/tessera.h"
 #include "weights/weights.h"
@@ -23,7 +24,10 @@
     } while (0)
 
 enum { STEPS = 3, MODELS = 3 };
-static char copies[MODELS - 1][64], adapter[64];
+static char copies[MODELS - 1][64], adapter[64], control[64], picture[64];
+
+/* What the second region has besides its model. */
+typedef enum extra { NOTHING, ADAPTER, CONTROL } extra;
 
 /* --- files ---------------------------------------------------------------------------------------------------------------- */
 /* The shipped model with the sign of an F16 tensor's values turned over. */
@@ -64,9 +68,18 @@ static void write_adapter(void) {
     fclose(file);
 }
 
+static void write_picture(void) {
+    static float rgb[64 * 96 * 3];
+    tsr_image *image = NULL;
+    numbers(rgb, "a picture", sizeof rgb / sizeof *rgb, 0.5, 0.5);
+    OK(tsr_image_from_floats(&image, rgb, 96, 64, &err));
+    OK(tsr_image_save(image, picture, 0, &err));
+    tsr_image_free(image);
+}
+
 /* --- scenes ---------------------------------------------------------------------------------------------------------------- */
-/* Two or three vertical stripes, each with a model of its own; the second may have the adapter. */
-static tsr_scene *stripes(int models, const char *sampler, int adapted) {
+/* Two or three vertical stripes, each with a model of its own. */
+static tsr_scene *stripes(int models, const char *sampler, extra with) {
     tsr_scene *scene = NULL;
     char box[40], steps[8];
     OK(tsr_scene_new(&scene, &err));
@@ -83,7 +96,11 @@ static tsr_scene *stripes(int models, const char *sampler, int adapted) {
         OK(tsr_scene_set_region(scene, index, "box", box, &err));
         OK(tsr_scene_set_region(scene, index, "prompt", i ? "a house on grass field" : "a cat face", &err));
         if (i) OK(tsr_scene_set_region(scene, index, "model", copies[i - 1], &err));
-        if (i == 1 && adapted) OK(tsr_scene_set_region(scene, index, "lora", adapter, &err));
+        if (i == 1 && with == CONTROL) {
+            OK(tsr_scene_set_region(scene, index, "control", control, &err));
+            OK(tsr_scene_set_region(scene, index, "control_image", picture, &err));
+        }
+        if (i == 1 && with == ADAPTER) OK(tsr_scene_set_region(scene, index, "lora", adapter, &err));
     }
     return scene;
 }
@@ -136,28 +153,29 @@ static void expect_equal(const tsr_result *a, const tsr_result *b) {
 static size_t room_for(int unets) {
     return (size_t)unets * 112 * 1000 * 1000 + (size_t)10 * 1000 * 1000;
 }
+enum { CONTROL_ROOM = 60 * 1000 * 1000 };
 
 /* --- cases ------------------------------------------------------------------------------------------------------------------- */
 /* Paints under a budget for `fitting` of the models' UNets; the same scene without one gives the same bits. */
-static void expect_swaps(int models, int fitting, const char *sampler, int adapted, int swaps) {
-    size_t most = 0, all = 0;
-    tsr_engine *free_engine = open_engine(0), *tight = open_engine(room_for(fitting));
-    tsr_result *want = paint(free_engine, stripes(models, sampler, adapted), &all);
-    tsr_result *got = paint(tight, stripes(models, sampler, adapted), &most);
+static void expect_swaps(int models, int fitting, const char *sampler, extra with, int swaps) {
+    size_t most = 0, all = 0, room = room_for(fitting) + (with == CONTROL ? CONTROL_ROOM : 0);
+    tsr_engine *free_engine = open_engine(0), *tight = open_engine(room);
+    tsr_result *want = paint(free_engine, stripes(models, sampler, with), &all);
+    tsr_result *got = paint(tight, stripes(models, sampler, with), &most);
     print_message("%d models, room for %d, %s: %d swaps in %.3f s, weights %.1f MB of %.1f, held %.1f MB\n", models,
                   fitting, sampler, got->swaps, got->swap_seconds, (double)most / 1e6, (double)all / 1e6,
-                  (double)tight->budget.peak / 1e6);
+                  (double)tight->budget->peak / 1e6);
     expect_equal(got, want);
     assert_int_equal(want->swaps, 0);
     assert_int_equal(got->swaps, swaps);
     assert_true(got->swap_seconds > 0.0);
-    assert_true(most <= room_for(fitting) && tight->budget.peak <= room_for(fitting));
-    assert_true(all > room_for(fitting));
+    assert_true(most <= room && tight->budget->peak <= room);
+    assert_true(all > room);
     tsr_result_free(got);
     tsr_result_free(want);
     /* Once more with the same engine: texts are known, networks are not all there. */
-    got = paint(tight, stripes(models, sampler, adapted), NULL);
-    want = paint(free_engine, stripes(models, sampler, adapted), NULL);
+    got = paint(tight, stripes(models, sampler, with), NULL);
+    want = paint(free_engine, stripes(models, sampler, with), NULL);
     expect_equal(got, want);
     tsr_result_free(got);
     tsr_result_free(want);
@@ -168,37 +186,49 @@ static void expect_swaps(int models, int fitting, const char *sampler, int adapt
 /* The first step packs everybody once; each later call of the step begins with who is there. */
 static void budget__of_one_of_two(void **state) {
     (void)state;
-    expect_swaps(2, 1, "euler", 0, STEPS - 1);
+    expect_swaps(2, 1, "euler", NOTHING, STEPS - 1);
 }
 
 static void budget__serves_samplers_of_two_calls(void **state) {
     (void)state;
-    expect_swaps(2, 1, "heun", 0, 2 * STEPS - 2); /* the last step asks once */
+    expect_swaps(2, 1, "heun", NOTHING, 2 * STEPS - 2); /* the last step asks once */
 }
 
 static void budget__of_some_of_three(void **state) {
     (void)state;
-    expect_swaps(3, 1, "euler", 0, 2 * (STEPS - 1));
-    expect_swaps(3, 2, "euler", 0, STEPS - 1);
+    expect_swaps(3, 1, "euler", NOTHING, 2 * (STEPS - 1));
+    expect_swaps(3, 2, "euler", NOTHING, STEPS - 1);
 }
 
 static void budget__keeps_adapters_of_a_swapped_model(void **state) {
     (void)state;
     tsr_engine *engine = open_engine(0);
-    tsr_result *with = paint(engine, stripes(2, "euler", 1), NULL),
-               *without = paint(engine, stripes(2, "euler", 0), NULL);
+    tsr_result *with = paint(engine, stripes(2, "euler", ADAPTER), NULL),
+               *without = paint(engine, stripes(2, "euler", NOTHING), NULL);
     assert_memory_not_equal(with->latent->values, without->latent->values,
                             tsr_latent_count(with->latent) * sizeof(float));
     tsr_result_free(with);
     tsr_result_free(without);
     tsr_engine_close(engine);
-    expect_swaps(2, 1, "euler", 1, STEPS - 1);
+    expect_swaps(2, 1, "euler", ADAPTER, STEPS - 1);
 }
 
-static void expect_plan(size_t budget, const char *one, const char *two) {
+/* With one UNet at a time the second comes and goes with its control network; with two, only that goes. */
+static void budget__swaps_control_networks(void **state) {
+    (void)state;
+    expect_swaps(2, 1, "euler", CONTROL, STEPS);
+    tsr_engine *engine = open_engine(room_for(2) + CONTROL_ROOM / 3);
+    tsr_result *got = paint(engine, stripes(2, "euler", CONTROL), NULL);
+    print_message("%d swaps of %.1f MB\n", got->swaps, (double)got->swap_bytes / 1e6);
+    assert_int_equal(got->swaps, STEPS - 1);
+    tsr_result_free(got);
+    tsr_engine_close(engine);
+}
+
+static void expect_plan(size_t budget, extra with, const char *one, const char *two) {
     char *text = NULL;
     tsr_engine *engine = open_engine(budget);
-    tsr_scene *scene = stripes(2, "euler", 0);
+    tsr_scene *scene = stripes(2, "euler", with);
     OK(tsr_engine_plan(&text, engine, scene, &err));
     if (!strstr(text, one) || !strstr(text, two)) fail_msg("no '%s' or '%s' in:\n%s", one, two, text);
     tsr_free(text);
@@ -208,9 +238,10 @@ static void expect_plan(size_t budget, const char *one, const char *two) {
 
 static void plan__says_what_fits(void **state) {
     (void)state;
-    expect_plan((size_t)4000000000, "memory: 4000.0 MB hold everything", "model 2");
-    expect_plan(room_for(2), "hold every UNet", "text encoders and VAE are released");
-    expect_plan(room_for(1), "hold 1 of 2 UNets", "swap: 1 packed again from the file in every step");
+    expect_plan((size_t)4000000000, NOTHING, "memory: 4000.0 MB hold everything", "model 2");
+    expect_plan(room_for(2), NOTHING, "hold every UNet", "text encoders and VAE are released");
+    expect_plan(room_for(1), NOTHING, "hold 1 of 2 UNets", "swap: 1 packed again from the file in every step");
+    expect_plan(room_for(2), CONTROL, "with their control networks", "MB a step of one call");
 }
 
 static void budget__too_small_is_refused(void **state) {
@@ -218,7 +249,7 @@ static void budget__too_small_is_refused(void **state) {
     tsr_error why = TSR_ERROR_INIT;
     tsr_result *result = NULL;
     tsr_engine *engine = open_engine(50 * 1000 * 1000);
-    tsr_scene *scene = stripes(2, "euler", 0);
+    tsr_scene *scene = stripes(2, "euler", NOTHING);
     (void)state;
     assert_int_equal(tsr_engine_plan(&text, engine, scene, &why), TSR_TOO_LARGE);
     if (!strstr(why.message, "memory: 50.0 MB cannot hold") || !strstr(why.message, "a UNet and one call") ||
@@ -242,7 +273,7 @@ static void budget__swaps_nothing_for_previews(void **state) {
     tsr_result *result = NULL;
     int previews = 0;
     tsr_engine *engine = open_engine(room_for(1));
-    tsr_scene *scene = stripes(2, "euler", 0);
+    tsr_scene *scene = stripes(2, "euler", NOTHING);
     tsr_engine_callbacks callbacks = TSR_ENGINE_CALLBACKS_INIT;
     (void)state;
     callbacks.user = &previews;
@@ -267,6 +298,10 @@ static int make_files(void **state) {
     tsr_engine_close(engine);
     snprintf(adapter, sizeof adapter, "/tmp/tessera-budget-%d-lora.safetensors", (int)getpid());
     write_adapter();
+    snprintf(control, sizeof control, "/tmp/tessera-budget-%d-control.safetensors", (int)getpid());
+    control_file_write(control, "sd1", "");
+    snprintf(picture, sizeof picture, "/tmp/tessera-budget-%d-control.png", (int)getpid());
+    write_picture();
     return 0;
 }
 
@@ -274,18 +309,17 @@ static int remove_files(void **state) {
     (void)state;
     for (int i = 0; i < MODELS - 1; i++) unlink(copies[i]);
     unlink(adapter);
+    unlink(control);
+    unlink(picture);
     return 0;
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(budget__of_one_of_two),
-        cmocka_unit_test(budget__serves_samplers_of_two_calls),
-        cmocka_unit_test(budget__of_some_of_three),
-        cmocka_unit_test(budget__keeps_adapters_of_a_swapped_model),
-        cmocka_unit_test(plan__says_what_fits),
-        cmocka_unit_test(budget__too_small_is_refused),
-        cmocka_unit_test(budget__swaps_nothing_for_previews),
+        cmocka_unit_test(budget__of_one_of_two),          cmocka_unit_test(budget__serves_samplers_of_two_calls),
+        cmocka_unit_test(budget__of_some_of_three),       cmocka_unit_test(budget__keeps_adapters_of_a_swapped_model),
+        cmocka_unit_test(budget__swaps_control_networks), cmocka_unit_test(plan__says_what_fits),
+        cmocka_unit_test(budget__too_small_is_refused),   cmocka_unit_test(budget__swaps_nothing_for_previews),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
