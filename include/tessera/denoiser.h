@@ -15,6 +15,14 @@
 extern "C" {
 #endif
 
+/* The picture that a run starts from and the mask of what it repaints, for networks that see them beside x (inpainting
+ * models). In the model's scaled latent space, of the whole canvas. Borrowed. */
+typedef struct tsr_start_picture {
+    int width, height;   /* of the canvas, in latent pixels */
+    const float *latent; /* [n, c, height, width] */
+    const float *mask;   /* [n, height, width], 1: repaint; NULL: no mask */
+} tsr_start_picture;
+
 /* One network evaluation. x and denoised are [n, c, h, w] float32; x = clean + noise * sigma, in the model's scaled latent
  * space. cond is the conditioning: whatever the owner of the denoiser made of a prompt; sampling only compares the
  * pointers, so that equal ones are evaluated once. */
@@ -25,6 +33,9 @@ typedef struct tsr_denoise_call {
     float *denoised; /* to be written */
     /* Where x lies on its canvas, in latent pixels. canvas_width 0: x is the whole. */
     int left, top, canvas_width, canvas_height;
+    /* What the run starts from, or NULL, and where x lies on it. */
+    const tsr_start_picture *start;
+    int start_left, start_top;
 } tsr_denoise_call;
 
 typedef struct tsr_denoiser {

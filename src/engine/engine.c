@@ -102,7 +102,8 @@ static tsr_status open_weights(tsr_engine *engine, const tsr_engine_options *opt
     tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
     TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, options->partial, err));
     engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
-    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, engine->config, err));
+    TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, &engine->checkpoint,
+                                   engine->config, err));
     if (options->v_prediction != TSR_CHOICE_AUTO)
         engine->prediction = options->v_prediction == TSR_CHOICE_ON ? TSR_PREDICTION_V : TSR_PREDICTION_EPS;
 done:

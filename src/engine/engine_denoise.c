@@ -30,7 +30,9 @@ static int batch_limit(const tsr_engine *engine, const int shape[4]) {
 typedef struct batch {
     const tsr_denoise_call *calls[64];
     int count;
-    float *in, *out;  /* [count * n, c, h, w] */
+    int channels;     /* that the UNet takes: c, and what is concatenated */
+    float *in;        /* [count * n, channels, h, w] */
+    float *out;       /* [count * n, c, h, w] */
     float *timesteps; /* [count * n] */
     tsr__unet_context **contexts;
     float *labels;               /* SDXL: [count, label width]; else NULL */
@@ -49,11 +51,12 @@ static void batch_clear(batch *b) {
     memset(b, 0, sizeof *b);
 }
 
-static tsr_status batch_alloc(batch *b, const int shape[4], int calls, int label_width, tsr_error *err) {
+static tsr_status batch_alloc(batch *b, const int shape[4], int channels, int calls, int label_width, tsr_error *err) {
     tsr_status status = TSR_OK;
-    size_t samples = (size_t)shape[0] * (size_t)calls, each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
-    TSR_ALLOC(err, b->in, samples * each);
-    TSR_ALLOC(err, b->out, samples * each);
+    size_t samples = (size_t)shape[0] * (size_t)calls, plane = (size_t)shape[2] * (size_t)shape[3];
+    b->channels = channels;
+    TSR_ALLOC(err, b->in, samples * (size_t)channels * plane);
+    TSR_ALLOC(err, b->out, samples * (size_t)shape[1] * plane);
     TSR_ALLOC(err, b->timesteps, samples);
     TSR_ALLOC(err, b->contexts, samples);
     TSR_ALLOC(err, b->terms, samples);
@@ -89,6 +92,19 @@ static void fill_labels(const tsr_engine *engine, batch *b, const int shape[4]) 
     }
 }
 
+/* One call's part of b->in: x scaled, then what is concatenated as it is. */
+static tsr_status fill_input(const tsr_engine *engine, float *to, const batch *b, const tsr_denoise_call *call,
+                             const int shape[4], float scale, tsr_error *err) {
+    size_t plane = (size_t)shape[2] * (size_t)shape[3], count = (size_t)shape[1] * plane;
+    size_t stride = (size_t)b->channels * plane;
+    const tsr_engine *host = engine->host ? engine->host : engine;
+    const tsr_latent *given = ((const tsr__conditioning *)call->cond)->concat;
+    for (size_t n = 0; n < (size_t)shape[0]; n++)
+        for (size_t k = 0; k < count; k++) to[n * stride + k] = call->x[n * count + k] / scale;
+    if (stride == count) return TSR_OK;
+    return tsr__concat_fill(to + count, stride, engine, given ? given : host->concat, call, shape, err);
+}
+
 static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], tsr_error *err) {
     size_t each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3], call_count = each * (size_t)shape[0];
     float sigma = b->calls[0]->sigma; /* NOLINT(clang-analyzer-core.NullDereference): a batch has a first call */
@@ -98,8 +114,9 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
     if (status != TSR_OK) return status;
     for (int i = 0; i < b->count; i++) {
         const tsr__conditioning *cond = b->calls[i]->cond;
-        float *to = b->in + (size_t)i * call_count;
-        for (size_t k = 0; k < call_count; k++) to[k] = b->calls[i]->x[k] / scale;
+        float *to = b->in + (size_t)(i * shape[0] * b->channels) * (size_t)shape[2] * (size_t)shape[3];
+        status = fill_input(engine, to, b, b->calls[i], shape, scale, err);
+        if (status != TSR_OK) return status;
         for (int k = 0; k < shape[0]; k++) {
             b->timesteps[samples] = timestep;
             b->terms[samples] = tsr__adapters_unet(cond->adapters);
@@ -112,7 +129,7 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
                                  .count = b->count,
                                  .shape = shape,
                                  .in = b->in,
-                                 .channels = shape[1],
+                                 .channels = b->channels,
                                  .timestep = timestep,
                                  .labels = b->label_rows };
     tsr__control_result control;
@@ -159,11 +176,12 @@ tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise
         TSR_TRY(tsr__controls_need(cond->controls, engine, calls[i].sigma, call, err));
     }
     int limit = batch_limit(engine, shape);
-    if (shape[1] != tsr__unet_in_channels(engine->unet))
-        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its UNet takes %d channels, the latent has %d", engine->model,
-                 tsr__unet_in_channels(engine->unet), shape[1]);
+    int channels = tsr__unet_in_channels(engine->unet), concat = tsr__concat_channels(engine);
+    if (shape[1] != channels - concat)
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: its UNet takes latents of %d channels, this one has %d", engine->model,
+                 channels - concat, shape[1]);
     TSR_ALLOC_ZERO(err, taken, count);
-    TSR_TRY(batch_alloc(&b, shape, limit < count ? limit : count, tsr__unet_label_width(engine->unet), err));
+    TSR_TRY(batch_alloc(&b, shape, channels, limit < count ? limit : count, tsr__unet_label_width(engine->unet), err));
     for (int first = 0; first < count; first++) {
         if (taken[first]) continue;
         b.count = 0;

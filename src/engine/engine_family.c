@@ -25,10 +25,15 @@ static tsr__checkpoint_kind kind_of_part(const tsr__weights *weights, tsr__check
 
 /* A VAE of another family may have been given beside the UNet. */
 static tsr_status check_latents(const tsr__weights *weights, const tsr__checkpoint_info *info, tsr_error *err) {
-    const tsr__tensor_view *last = tsr__weights_find(weights, "model.diffusion_model.out.2.weight");
-    if (!last || last->rank != 4 || !info->vae_channels || last->shape[0] == info->vae_channels) return TSR_OK;
+    const long long c = (long long)info->unet_out_channels;
+    if (info->variant == TSR_VARIANT_UNKNOWN)
+        return tsr__fail(err, TSR_UNSUPPORTED,
+                         "%s: %lld channels go into its UNet, %lld come out; what goes in must be %lld, %lld to edit "
+                         "pictures or %lld for inpainting",
+                         tsr__weights_path(weights), (long long)info->unet_in_channels, c, c, 2 * c, 2 * c + 1);
+    if (!c || !info->vae_channels || c == info->vae_channels) return TSR_OK;
     return tsr__fail(err, TSR_UNSUPPORTED, "%s: its UNet paints latents of %lld channels, its VAE has %lld",
-                     tsr__weights_path(weights), (long long)last->shape[0], (long long)info->vae_channels);
+                     tsr__weights_path(weights), c, (long long)info->vae_channels);
 }
 
 tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights, const tsr__checkpoint_info *info,
@@ -43,7 +48,7 @@ tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights
                              "%s: %s without all its parts (%s); give them too, or a full checkpoint", path, what,
                              info->missing);
         *out = &FAMILIES[i];
-        return partial ? TSR_OK : check_latents(weights, info, err);
+        return check_latents(weights, info, err);
     }
     return tsr__fail(err, TSR_UNSUPPORTED, "%s: this is %s; a full SD1, SD2 or SDXL checkpoint is needed%s%s%s", path,
                      what, info->missing[0] ? " (" : "", info->missing, info->missing[0] ? ")" : "");
@@ -98,7 +103,7 @@ done:
 }
 
 tsr_status tsr__family_prediction(tsr_prediction *out, const tsr__family *family, const tsr__weights *weights,
-                                  const char *config, tsr_error *err) {
+                                  const tsr__checkpoint_info *info, const char *config, tsr_error *err) {
     tsr_status status = TSR_OK;
     int told = -1, v = 0;
     *out = TSR_PREDICTION_EPS;
@@ -108,7 +113,9 @@ tsr_status tsr__family_prediction(tsr_prediction *out, const tsr__family *family
         goto done;
     }
     if (tsr__weights_find(weights, "v_pred")) v = 1; /* a mark that v-prediction fine-tunes carry */
-    else if (family->kind == TSR_CHECKPOINT_SD2) TSR_TRY(sd2_predicts_v(&v, weights, err));
+    /* SD2's inpainting model predicts eps, however wide the bias is spread. */
+    else if (family->kind == TSR_CHECKPOINT_SD2 && info->variant == TSR_VARIANT_PLAIN)
+        TSR_TRY(sd2_predicts_v(&v, weights, err));
     if (v) *out = TSR_PREDICTION_V;
 done:
     return status;

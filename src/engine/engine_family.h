@@ -22,7 +22,7 @@ tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights
 /* What the network predicts: tessera.config's "prediction" ("eps" or "v") if there, else what the file's names and numbers
  * tell, as ComfyUI reads them. */
 tsr_status tsr__family_prediction(tsr_prediction *out, const tsr__family *family, const tsr__weights *weights,
-                                  const char *config, tsr_error *err);
+                                  const tsr__checkpoint_info *info, const char *config, tsr_error *err);
 
 /* Whether its noise levels end at pure noise: tessera.config's "zsnr", else the mark `ztsnr` beside `v_pred`. */
 tsr_status tsr__family_zero_snr(int *out, const tsr__weights *weights, const char *config, tsr_error *err);

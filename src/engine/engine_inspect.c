@@ -74,10 +74,10 @@ static char *model_text(const tsr__weights *weights, const tsr__checkpoint_info 
                     (long long)info->unet_channels, (long long)info->unet_in_channels, (long long)info->context_width,
                     (long long)info->text_width, (long long)info->vae_channels);
     if (tsr__family_find(&family, weights, info, 1, &ignored) != TSR_OK) return text;
-    if (tsr__family_prediction(&prediction, family, weights, config, &ignored) != TSR_OK) return text;
+    if (tsr__family_prediction(&prediction, family, weights, info, config, &ignored) != TSR_OK) return text;
     if (tsr__family_zero_snr(&zero_snr, weights, config, &ignored) != TSR_OK) return text;
-    add(&text, tsr__format("family %s, predicts %s%s\n", family->name, prediction == TSR_PREDICTION_V ? "v" : "eps",
-                           zero_snr ? ", zero terminal SNR" : ""));
+    add(&text, tsr__format("family %s%s, predicts %s%s\n", family->name, tsr__checkpoint_variant_name(info->variant),
+                           prediction == TSR_PREDICTION_V ? "v" : "eps", zero_snr ? ", zero terminal SNR" : ""));
     return text;
 }
 

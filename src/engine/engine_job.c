@@ -25,6 +25,8 @@ void tsr__job_free(tsr__job *job) {
     free(job->regions);
     free(job->warnings);
     tsr_latent_free(job->latent);
+    tsr_latent_free(job->concat);
+    free(job->rgb);
     tsr_scene_free(job->scene);
     free(job);
 }
@@ -169,6 +171,8 @@ static tsr_status start_from_image(tsr__job *job, tsr_engine *engine, int width,
         TSR_TRY(resize_rgb(&rgb, image->width, image->height, job->width, job->height, err));
     TSR_TRY(tsr__engine_encode_rgb(&job->latent, engine, rgb, job->width, job->height,
                                    tsr__scene_int(job->scene, TSR__OPT_VAE_TILE), err));
+    job->rgb = rgb;
+    rgb = NULL;
 done:
     tsr_image_free(image);
     free(rgb);
@@ -352,6 +356,7 @@ tsr_status tsr__job_new(tsr__job **out, tsr_engine *engine, const tsr_scene *sce
     TSR_TRY(make_base(job, engine, evaluate, err));
     TSR_ALLOC_ZERO(err, job->regions, job->region_count ? job->region_count : 1);
     for (int i = 0; i < job->region_count; i++) TSR_TRY(make_region(&job->regions[i], engine, job, i, evaluate, err));
+    TSR_TRY(tsr__job_make_concat(job, engine, err));
     make_options(job);
     TSR_TRY(tsr__budget_check(engine, job, err));
     *out = job;

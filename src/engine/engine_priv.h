@@ -6,6 +6,7 @@
 
 #include "engine/engine_adapters.h"
 #include "engine/engine_budget.h"
+#include "engine/engine_concat.h"
 #include "engine/engine_control.h"
 #include "engine/engine_family.h"
 #include "engine/scene_priv.h"
@@ -22,6 +23,7 @@ typedef struct tsr__conditioning {
     int clip_skip;                     /* 0: the family's own */
     tsr__adapter_set *adapters;        /* of its text and of its evaluations; NULL: none */
     tsr__control_set *controls;        /* of its evaluations; NULL: none */
+    const tsr_latent *concat;          /* of its evaluations, see engine_concat.h; borrowed; NULL: the engine's */
     float *values;                     /* [tokens, context width]; NULL: not encoded yet */
     float *pooled;                     /* SDXL: [pooled width]; else NULL */
     int tokens, width, pooled_width;   /* of the two */
@@ -56,7 +58,8 @@ struct tsr_engine {
     tsr__control_set *control_sets;        /* all that conditionings have */
     tsr__control_file *control_files;      /* networks that were opened */
     const tsr_engine_callbacks *callbacks; /* of the run in hand, or NULL */
-    tsr_engine *guests;                    /* models that regions brought, each once; owned */
+    const tsr_latent *concat; /* likewise: its picture as inpainting networks see it; of a guest: its host's */
+    tsr_engine *guests;       /* models that regions brought, each once; owned */
     tsr_engine *next_guest;
     tsr_engine *host; /* of a guest; else NULL */
     const tsr__adapter_set
@@ -139,6 +142,8 @@ struct tsr__job {
     int width, height, batch;
     int encodes_init;   /* an init image is part of the run */
     tsr_latent *latent; /* the start */
+    float *rgb;         /* the init image as it was encoded, [height, width, 3]; NULL: none, or no longer needed */
+    tsr_latent *concat; /* the picture as inpainting networks of this job see it; NULL: the start */
     tsr_mask **masks;   /* [regions], at picture size */
     tsr_region *regions;
     int region_count;
@@ -161,6 +166,10 @@ tsr_status tsr__job_load_masks(tsr__job *job, tsr_error *err);
 tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err);
 /* A picture from the bytes kept in the scene, or from its file, whose bytes are then kept. */
 tsr_status tsr__job_load_picture(tsr_image **out, tsr__job *job, const char *path, char **kept, tsr_error *err);
+
+/* --- engine_job_concat.c --- */
+/* Fills job->concat where a model of base or regions is for inpainting, a picture was encoded and a mask lies on it. */
+tsr_status tsr__job_make_concat(tsr__job *job, tsr_engine *engine, tsr_error *err);
 
 /* --- engine_job_control.c --- */
 /* The control networks of the scene and of a region (-1: the scene's alone), as that engine takes them; NULL when there are

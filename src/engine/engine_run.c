@@ -219,7 +219,12 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
     const tsr__budget before = *engine->budget;
     if (!tsr__budget_is_on(engine)) TSR_TRY(tsr__engine_need_unet(engine, err));
     TSR_TRY(tsr__job_new(&job, engine, scene, from ? from->latent : NULL, 1, err));
-    if (from) TSR_TRY(tsr__engine_state_check(from, engine, job, err));
+    if (from) {
+        TSR_TRY(tsr__engine_state_check(from, engine, job, err));
+        job->concat = from->concat;
+        from->concat = NULL;
+    }
+    engine->concat = job->concat;
     TSR_TRY(run_job(result, engine, job, from, err));
     result->swaps = engine->budget->swaps - before.swaps;
     result->swap_seconds = engine->budget->swap_seconds - before.swap_seconds;
@@ -235,6 +240,7 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
 done:
     engine->callbacks = NULL;
     tsr__budget_end_job(engine->budget);
+    engine->concat = NULL;
     tsr__job_free(job);
     tsr_result_free(result);
     return status;

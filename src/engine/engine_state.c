@@ -274,6 +274,7 @@ static void write_all(tsr__stream *io, const tsr__engine_state *state) {
     tsr__stream_whole(io, &finished);
     latent_out(io, state->latent);
     tsr__stream_block(io, &run.data, &run.size);
+    if (state->concat) latent_out(io, state->concat);
 }
 
 tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, const void *run, size_t run_size,
@@ -289,6 +290,7 @@ tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, 
     state.scene = saver->job->scene;
     state.finished = result != NULL;
     state.latent = (tsr_latent *)(uintptr_t)(result ? result : saver->job->latent);
+    state.concat = result ? NULL : saver->job->concat;
     state.run = (tsr__block){ run, run_size };
     write_all(&io, &state);
     TSR_ALLOC(err, data, io.at + CHECKSUM_SIZE);
@@ -354,6 +356,7 @@ tsr_status tsr__engine_state_read(tsr__engine_state *out, const void *data, size
     tsr__stream_whole(&io, &out->finished);
     TSR_TRY(latent_in(&out->latent, &io, err));
     tsr__stream_block(&io, &out->run.data, &out->run.size);
+    if (tsr__stream_left(&io)) TSR_TRY(latent_in(&out->concat, &io, err));
     TSR_TRY(tsr__state_close(&io, err));
     if (out->finished < 0 || out->finished > 1 || out->adapters < 0 || out->adapters > 1 ||
         (out->finished == 1) != (out->run.size == 0))
@@ -368,6 +371,7 @@ void tsr__engine_state_clear(tsr__engine_state *state) {
     free(state->precision);
     tsr_scene_free(state->scene);
     tsr_latent_free(state->latent);
+    tsr_latent_free(state->concat);
     memset(state, 0, sizeof *state);
 }
 

@@ -1,6 +1,6 @@
 /* engine/engine_state.h - a stopped run as one file: scene, models, start, and what region/ or sample/ saved.
  *
- *   "TSRSTATE" | version | precision | files | scene | finished | start or result | run | checksum */
+ *   "TSRSTATE" | version | precision | files | scene | finished | start or result | run [| concat] | checksum */
 #ifndef TSR_ENGINE_STATE_H
 #define TSR_ENGINE_STATE_H
 
@@ -22,6 +22,7 @@ typedef struct tsr__engine_state {
     tsr_scene *scene;
     int finished;       /* sampling had ended: latent is the result */
     tsr_latent *latent; /* else what the run started from */
+    tsr_latent *concat; /* what inpainting networks saw beside it, or NULL */
     tsr__block run;     /* points into the bytes */
 } tsr__engine_state;
 

@@ -116,7 +116,13 @@ tsr_status tsr__conditioning_couple(void *user, const void **out, const void *co
         if (k && part->adapters != made->adapters)
             TSR_FAIL(err, TSR_UNSUPPORTED,
                      "mode couple evaluates all regions at once: regions with adapters of their own need full or crop");
+        if (k && part->concat != made->concat)
+            TSR_FAIL(
+                err, TSR_UNSUPPORTED,
+                "mode couple evaluates all regions at once: regions with masked pictures of their own need full or "
+                "crop");
         made->adapters = part->adapters;
+        made->concat = part->concat;
         contexts[k] = part->context;
         if (k == 0) made->tokens = part->tokens;
     }

@@ -118,6 +118,7 @@ tsr_status tsr__canvas_new(tsr__canvas **out, const tsr_plan *plan, const tsr_la
         c->members[k].rule.inpaint.differential =
             tsr__differential_of(actor->guide.differential, actor->guide.denoiser->table, plan->sigmas, plan->n_sigmas);
     }
+    tsr__evaluator_set_start(&c->evaluator, c->latent, c->members[0].rule.mask);
     if (plan->sharing == TSR_SHARING_COUPLE) TSR_TRY(couple(c, err));
     *out = c;
     c = NULL;

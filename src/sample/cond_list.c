@@ -186,6 +186,7 @@ typedef struct job {
     float sigma;
     const void *cond;
     int y, x0, h, w;
+    const tsr_denoise_call *asked;
     float *in;  /* owned crop, or NULL: the whole x */
     float *out; /* owned [n, c, h, w] */
     int done;
@@ -225,7 +226,9 @@ static tsr_status add_job(work *w, const tsr_denoise_call *call, const placed *p
     tsr_status status = TSR_OK;
     job *j = &w->jobs[w->n_jobs];
     size_t count = (size_t)w->shape[0] * (size_t)w->shape[1] * (size_t)p->h * (size_t)p->w;
-    job made = { .x = call->x, .sigma = call->sigma, .cond = p->cond, .y = p->y, .x0 = p->x, .h = p->h, .w = p->w };
+    job made = {
+        .x = call->x, .sigma = call->sigma, .cond = p->cond, .asked = call, .y = p->y, .x0 = p->x, .h = p->h, .w = p->w
+    };
     *j = made;
     w->n_jobs++;
     TSR_ALLOC(err, j->out, count);
@@ -247,9 +250,13 @@ static tsr_status run_jobs(work *w, const tsr_denoiser *network, tsr_error *err)
             job *j = &w->jobs[i];
             if (j->done || j->h != shape[2] || j->w != shape[3]) continue;
             /* A part of it is a canvas of its own to control networks, as in ComfyUI. */
-            tsr_denoise_call call = {
-                .x = j->in ? j->in : j->x, .sigma = j->sigma, .cond = j->cond, .denoised = j->out
-            };
+            tsr_denoise_call call = { .x = j->in ? j->in : j->x,
+                                      .sigma = j->sigma,
+                                      .cond = j->cond,
+                                      .denoised = j->out,
+                                      .start = j->asked->start,
+                                      .start_left = j->asked->start_left + j->x0,
+                                      .start_top = j->asked->start_top + j->y };
             w->batch[n++] = call;
             j->done = 1;
         }

@@ -55,14 +55,21 @@ int tsr__guide_is_plain(const tsr_guide *guide) {
     return fabs(cfg - 1.0) <= 1e-9 * fmax(fabs(cfg), 1.0);
 }
 
+void tsr__evaluator_set_start(tsr__evaluator *evaluator, const float *latent, const float *mask) {
+    const tsr_start_picture start = { evaluator->shape[3], evaluator->shape[2], latent, mask };
+    evaluator->start = start;
+}
+
 /* Room for n requests: at most 2n network calls and n masked inputs. Result buffers are allocated when first used. */
 static tsr_status reserve(tsr__evaluator *evaluator, int n, tsr_error *err) {
     tsr_status status = TSR_OK;
     if (n <= evaluator->cap_requests) return TSR_OK;
     int shape[4];
+    const tsr_start_picture start = evaluator->start;
     memcpy(shape, evaluator->shape, sizeof shape);
     tsr__evaluator_clear(evaluator);
     tsr__evaluator_init(evaluator, shape);
+    evaluator->start = start;
     TSR_ALLOC_ZERO(err, evaluator->calls, 2 * n);
     evaluator->cap_calls = 2 * n;
     TSR_ALLOC_ZERO(err, evaluator->masked, n);
@@ -251,6 +258,11 @@ static tsr_status call_denoiser(tsr__evaluator *evaluator, const network_call *l
             asked.top = call->crop.y;
             asked.canvas_width = evaluator->shape[3];
             asked.canvas_height = evaluator->shape[2];
+        }
+        if (evaluator->start.latent) {
+            asked.start = &evaluator->start;
+            asked.start_left = call->crop.x; /* 0 where the whole is asked for */
+            asked.start_top = call->crop.y;
         }
         evaluator->batch[n++] = asked;
     }

@@ -39,6 +39,7 @@ typedef struct tsr__evaluator {
     size_t count;
     tsr__request *requests; /* of the call in hand, borrowed */
     int n_requests;
+    tsr_start_picture start;    /* latent NULL: not known */
     struct network_call *calls; /* distinct network calls */
     int n_calls, cap_calls;
     struct masked_x *masked; /* distinct masked inputs */
@@ -49,6 +50,8 @@ typedef struct tsr__evaluator {
 } tsr__evaluator;
 
 void tsr__evaluator_init(tsr__evaluator *evaluator, const int shape[4]);
+/* What networks may see beside x: the run's start in model space [n, c, h, w] and its mask [n, h, w] or NULL. Borrowed. */
+void tsr__evaluator_set_start(tsr__evaluator *evaluator, const float *latent, const float *mask);
 void tsr__evaluator_clear(tsr__evaluator *evaluator);
 
 /* 1 when a guide's negative is left out: cfg is 1. */

@@ -128,6 +128,7 @@ static tsr_status begin(sampling *s, const tsr_latent *latent, const tsr_guide *
     s->rule.inpaint.differential =
         tsr__differential_of(guide->differential, guide->denoiser->table, o->sigmas, o->n_sigmas);
     tsr__evaluator_init(&s->evaluator, latent->shape);
+    tsr__evaluator_set_start(&s->evaluator, s->latent, s->rule.mask);
     solver.seed = o->seed;
     solver.sigma_min = o->brownian_min;
     solver.sigma_max = o->brownian_max;

@@ -133,6 +133,10 @@ const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind) {
     return (unsigned)kind < TSR_CHECKPOINT_KIND_COUNT_ ? KIND_NAMES[kind] : KIND_NAMES[TSR_CHECKPOINT_UNKNOWN];
 }
 
+const char *tsr__checkpoint_variant_name(tsr__checkpoint_variant variant) {
+    return variant == TSR_VARIANT_INPAINT ? ", inpainting" : variant == TSR_VARIANT_EDIT ? ", edits pictures" : "";
+}
+
 const char *tsr__checkpoint_part_name(tsr__checkpoint_part part) {
     return (unsigned)part < TSR_PART_COUNT_ ? PART_NAMES[part] : PART_NAMES[TSR_PART_OTHER];
 }
@@ -165,6 +169,13 @@ static int64_t find_extent(const tsr__weights *weights, const char *name, int ax
     return view && axis < view->rank ? view->shape[axis] : 0;
 }
 
+static tsr__checkpoint_variant variant_of(int64_t in, int64_t out) {
+    return in == out           ? TSR_VARIANT_PLAIN
+           : in == 2 * out + 1 ? TSR_VARIANT_INPAINT
+           : in == 2 * out     ? TSR_VARIANT_EDIT
+                               : TSR_VARIANT_UNKNOWN;
+}
+
 static void read_widths(tsr__checkpoint_info *info, const tsr__weights *weights) {
     static const char *const embeddings[] = {
         "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
@@ -173,6 +184,9 @@ static void read_widths(tsr__checkpoint_info *info, const tsr__weights *weights)
     };
     info->unet_channels = find_extent(weights, "model.diffusion_model.input_blocks.0.0.weight", 0);
     info->unet_in_channels = find_extent(weights, "model.diffusion_model.input_blocks.0.0.weight", 1);
+    info->unet_out_channels = find_extent(weights, "model.diffusion_model.out.2.weight", 0);
+    if (info->unet_in_channels && info->unet_out_channels)
+        info->variant = variant_of(info->unet_in_channels, info->unet_out_channels);
     info->vae_channels = find_extent(weights, "first_stage_model.decoder.conv_in.weight", 1);
     for (size_t i = 0; i < sizeof embeddings / sizeof *embeddings && !info->text_width; i++)
         info->text_width = find_extent(weights, embeddings[i], 1);

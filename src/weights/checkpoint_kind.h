@@ -34,6 +34,14 @@ typedef enum tsr__checkpoint_part {
     TSR_PART_COUNT_
 } tsr__checkpoint_part;
 
+/* What the UNet takes beside a latent of c channels, told by how many channels go in. */
+typedef enum tsr__checkpoint_variant {
+    TSR_VARIANT_PLAIN,   /* c */
+    TSR_VARIANT_EDIT,    /* 2c: a picture to edit (InstructPix2Pix) */
+    TSR_VARIANT_INPAINT, /* 2c + 1: a mask and the picture without what it covers */
+    TSR_VARIANT_UNKNOWN
+} tsr__checkpoint_variant;
+
 typedef struct tsr__checkpoint_info {
     tsr__checkpoint_kind kind;
     size_t tensors;
@@ -46,15 +54,18 @@ typedef struct tsr__checkpoint_info {
     /* Of a full checkpoint; 0 where the file does not tell. */
     int64_t unet_channels;    /* width of the first level */
     int64_t unet_in_channels; /* 4; 9 in inpainting models */
-    int64_t context_width;    /* of the cross-attention: 768 in SD1 */
+    int64_t unet_out_channels;
+    tsr__checkpoint_variant variant;
+    int64_t context_width; /* of the cross-attention: 768 in SD1 */
     int64_t text_width;
     int64_t vae_channels; /* of the latent */
     char missing[160];    /* which parts of a full checkpoint are not there, and their names; "" if nothing */
 } tsr__checkpoint_info;
 
 void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *weights);
-const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind); /* "an SDXL checkpoint" */
-tsr__checkpoint_part tsr__checkpoint_part_of(const char *name);   /* of the tensor of that name */
-const char *tsr__checkpoint_part_name(tsr__checkpoint_part part); /* "text encoder" */
+const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind);          /* "an SDXL checkpoint" */
+const char *tsr__checkpoint_variant_name(tsr__checkpoint_variant variant); /* ", inpainting"; "" when it is plain */
+tsr__checkpoint_part tsr__checkpoint_part_of(const char *name);            /* of the tensor of that name */
+const char *tsr__checkpoint_part_name(tsr__checkpoint_part part);          /* "text encoder" */
 
 #endif /* TSR_CHECKPOINT_KIND_H */

@@ -219,6 +219,14 @@ def config_of_unknown_prediction(folder):
             ("prediction",))
 
 
+@case
+def unet_with_five_channels_going_in(folder):
+    tensors, metadata = files.golden("sd2")
+    old = tensors[UNET + "input_blocks.0.0.weight"]
+    tensors[UNET + "input_blocks.0.0.weight"] = floats([old.shape[0], 5, 3, 3])
+    return model(folder.tensors("m.safetensors", tensors, metadata)), ("5 channels go into", "9 for inpainting")
+
+
 # --- parts -------------------------------------------------------------------------------------------------------------------
 
 @case

@@ -241,4 +241,5 @@ def main():
                 show("adapter_controlled", unet.unet(x, t, text, label, inputs={k: 0.7 * v for k, v in found.items()}))
 
 
-main()
+if __name__ == "__main__":
+    main()
