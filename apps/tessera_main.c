@@ -61,7 +61,7 @@ static const struct command {
     { "serve", "serve ComfyUI's interface and a page; `tessera serve --help` lists the options", command_serve },
     { "nodes", "list the nodes that run knows, or describe one [NAME]", command_nodes },
     { "inspect", "say what a checkpoint, a picture or a latent file contains", command_inspect },
-    { "convert", "write a model of any layout as one file; `tessera convert --help` lists the options",
+    { "convert", "write a model in another layout; `tessera convert --help` lists the options",
       command_convert },
     { "samplers", "list the samplers", command_samplers },
     { "schedulers", "list the schedulers", command_schedulers },

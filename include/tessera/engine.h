@@ -161,19 +161,56 @@ TSR_API tsr_status tsr_engine_encode(tsr_latent **out, tsr_engine *engine, const
 /* What a checkpoint, a picture or a latent file contains, as text; *out is released with tsr_free. */
 TSR_API tsr_status tsr_inspect_file(char **out, const char *path, tsr_error *err);
 
+/* Types of numbers that models are written with. */
 typedef enum tsr_weight_type {
-    TSR_WEIGHT_KEEP = 0, /* as they are; GGUF's blocks become F16 */
+    TSR_WEIGHT_KEEP = 0, /* as they are; what the container has no type for becomes F16 */
     TSR_WEIGHT_F32 = 1,
     TSR_WEIGHT_F16 = 2,
     TSR_WEIGHT_BF16 = 3,
-    TSR_WEIGHT_F8 = 4 /* E4M3 for the UNet's matrices and convolutions, F16 for the rest */
+    TSR_WEIGHT_F8 = 4, /* E4M3 for the UNet's matrices and convolutions, F16 for the rest; not in GGUF */
+    /* GGUF's blocks, in GGUF only: matrices whose rows divide into blocks, see docs/convert.md */
+    TSR_WEIGHT_Q8_0 = 5,
+    TSR_WEIGHT_Q5_1 = 6,
+    TSR_WEIGHT_Q5_0 = 7,
+    TSR_WEIGHT_Q4_1 = 8,
+    TSR_WEIGHT_Q4_0 = 9,
+    TSR_WEIGHT_Q6_K = 10,
+    TSR_WEIGHT_Q5_K = 11,
+    TSR_WEIGHT_Q4_K = 12,
+    TSR_WEIGHT_Q3_K = 13,
+    TSR_WEIGHT_Q2_K = 14
 } tsr_weight_type;
-/* "keep", "f32", "f16", "bf16", "f8"; -1: none of them. */
+/* "keep", "f32", "f16", "bf16", "f8", "q8_0" ... "q2_k"; -1: none of them. */
 TSR_API int tsr_weight_type_find(const char *name);
-/* Writes a model of any layout (model and parts as in tsr_engine_options; either may be NULL) as one safetensors file in
- * the single-file layout, whole or not at all. *report, released with tsr_free, says what it became; report may be NULL. */
+
+/* What of a model is written. */
+typedef enum tsr_convert_part {
+    TSR_CONVERT_ALL = 0,
+    TSR_CONVERT_UNET = 1,           /* names without prefix: input_blocks.* */
+    TSR_CONVERT_TEXT_ENCODER = 2,   /* Hugging Face's names: text_model.* */
+    TSR_CONVERT_TEXT_ENCODER_2 = 3, /* SDXL's second one, likewise */
+    TSR_CONVERT_VAE = 4             /* names without prefix: encoder.*, decoder.* */
+} tsr_convert_part;
+/* "all", "unet", "text-encoder", "text-encoder-2", "vae"; -1: none of them. */
+TSR_API int tsr_convert_part_find(const char *name);
+
+/* Called between tensors, in the caller's thread: bytes written so far and in all. Not 0: stop, with CANCELLED. */
+typedef int (*tsr_convert_fn)(void *user, unsigned long long done, unsigned long long total);
+typedef struct tsr_convert_options {
+    tsr_weight_type type;
+    tsr_convert_part part;
+    tsr_convert_fn progress; /* may be NULL */
+    void *user;
+} tsr_convert_options;
+
+/* Writes a model of any layout (model and parts as in tsr_engine_options; either may be NULL) under another name, whole or
+ * not at all. The name says what is written: X.gguf a GGUF file; X/, a name without suffix, or a folder that is there and
+ * empty: a diffusers folder; any other name a safetensors file. A file of that name is replaced, a folder with anything
+ * in it is not (BAD_ARGUMENT). options: NULL for all as it is. *report, released with tsr_free, says what it became;
+ * report may be NULL. Errors: those of opening the model; UNSUPPORTED when it lacks the part, or when the container
+ * cannot hold it; IO; CANCELLED. */
 TSR_API tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
-                                     tsr_weight_type type, tsr_error *err);
+                                     const tsr_convert_options *options, tsr_error *err);
 
 #ifdef __cplusplus
 }

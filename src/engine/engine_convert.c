@@ -1,131 +1,117 @@
-/* engine/engine_convert.c - a model of any layout written as one safetensors file, tensor by tensor. */
+/* engine/engine_convert.c - a model of any layout written as another, tensor by tensor. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "engine/engine_priv.h"
+#include "core/memory.h"
+#include "engine/convert_target.h"
 #include "weights/model_open.h"
-#include "weights/tensor_pack.h"
 
-static const struct {
-    const char *name;
-    tsr__dtype dtype;
-} TYPES[] = {
-    [TSR_WEIGHT_KEEP] = { "keep", TSR_DTYPE_COUNT_ }, [TSR_WEIGHT_F32] = { "f32", TSR_DTYPE_F32 },
-    [TSR_WEIGHT_F16] = { "f16", TSR_DTYPE_F16 },      [TSR_WEIGHT_BF16] = { "bf16", TSR_DTYPE_BF16 },
-    [TSR_WEIGHT_F8] = { "f8", TSR_DTYPE_F8_E4M3 },
+/* --- the kinds of targets, told by the name ------------------------------------------------------------------------------ */
+static const char *last_component(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static int is_folder(const char *path) {
+    struct stat info;
+    return !strchr(last_component(path), '.') || (stat(path, &info) == 0 && S_ISDIR(info.st_mode));
+}
+
+static int is_gguf(const char *path) {
+    const char *dot = strrchr(last_component(path), '.');
+    return dot && strcmp(dot, ".gguf") == 0;
+}
+
+static int is_any(const char *path) {
+    (void)path;
+    return 1;
+}
+
+static const struct target {
+    int (*is)(const char *path);
+    tsr_status (*write)(tsr__conversion *conversion, tsr_error *err);
+} TARGETS[] = {
+    { is_gguf, tsr__convert_gguf },
+    { is_folder, tsr__convert_folder },
+    { is_any, tsr__convert_safetensors },
 };
 
-int tsr_weight_type_find(const char *name) {
-    for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
-        if (strcmp(name, TYPES[i].name) == 0) return (int)i;
-    return -1;
-}
-
-typedef struct conversion {
-    const tsr__weights *weights;
-    tsr__tensor_out *tensors;
-    float *values; /* room for the largest tensor; NULL: none is converted */
-    unsigned char *bytes;
-} conversion;
-
-/* Whole numbers and marks stay; scaled values are computed, as their factors are left behind. */
-static tsr__dtype choose_type(const tsr__tensor_view *view, tsr_weight_type type) {
-    if (!tsr__dtype_is_float(view->dtype)) return view->dtype;
-    if (type == TSR_WEIGHT_KEEP)
-        return tsr__dtype_block(view->dtype) > 1 || view->scale != 0.0f ? TSR_DTYPE_F16 : view->dtype;
-    if (type == TSR_WEIGHT_F8 &&
-        (view->rank < 2 || strncmp(view->name, "model.diffusion_model.", strlen("model.diffusion_model.")) != 0))
-        return TSR_DTYPE_F16;
-    return TYPES[type].dtype;
-}
-
-/* Factors of scaled F8 files: applied while converting. */
-static int is_scale(const tsr__weights *weights, const tsr__tensor_view *view) {
-    static const char end[] = ".scale_weight";
-    char name[512];
-    const size_t length = strlen(view->name), size = sizeof end - 1;
-    if (length <= size || length > 400 || strcmp(view->name + length - size, end) != 0) return 0;
-    (void)snprintf(name, sizeof name, "%.*s.weight", (int)(length - size), view->name);
-    const tsr__tensor_view *scaled = tsr__weights_find(weights, name);
-    return scaled && scaled->scale != 0.0f;
-}
-
-static tsr_status make_tensor(void *user, size_t index, const void **data, tsr_error *err) {
-    const conversion *c = user;
-    const tsr__tensor_out *out = &c->tensors[index];
-    const tsr__tensor_view *view = out->data;
-    *data = view->data;
-    if (out->dtype == view->dtype && view->scale == 0.0f) return TSR_OK;
-    tsr_status status = tsr__tensor_to_f32(view, c->values, err);
-    if (status != TSR_OK) return status;
-    (void)tsr__tensor_from_f32(c->bytes, out->dtype, c->values, view->count);
-    tsr__weights_release_pages(c->weights, view);
-    *data = c->bytes;
-    return TSR_OK;
-}
-
-/* Lists what is written; *largest: elements of the largest tensor that is converted. */
-static size_t list_tensors(conversion *c, tsr_weight_type type, size_t *largest) {
-    size_t count = 0;
-    *largest = 0;
-    for (size_t i = 0; i < tsr__weights_count(c->weights); i++) {
-        const tsr__tensor_view *view = tsr__weights_at(c->weights, i);
-        if (is_scale(c->weights, view)) continue;
-        tsr__tensor_out *out = &c->tensors[count++];
-        out->name = view->name;
-        out->dtype = choose_type(view, type);
-        out->rank = view->rank;
-        memcpy(out->shape, view->shape, sizeof out->shape);
-        out->data = view; /* make_tensor's */
-        if ((out->dtype != view->dtype || view->scale != 0.0f) && view->count > *largest) *largest = view->count;
-    }
-    return count;
-}
-
-static tsr_status save(const char *path, const tsr__weights *weights, tsr_weight_type type, tsr_error *err) {
+tsr_status tsr__convert_safetensors(tsr__conversion *c, tsr_error *err) {
     tsr_status status = TSR_OK;
-    conversion c = { .weights = weights };
+    tsr__convert_list list = { .weights = c->weights, .watch = &c->watch };
     const char **metadata = NULL;
-    size_t largest = 0;
-    TSR_ALLOC_ZERO(err, c.tensors, tsr__weights_count(weights) + 1);
-    const size_t count = list_tensors(&c, type, &largest);
-    TSR_ALLOC(err, c.values, largest + 1);
-    TSR_ALLOC(err, c.bytes, (largest + 1) * sizeof(float));
-    TSR_TRY(tsr__weights_all_metadata(&metadata, weights, err));
-    TSR_TRY(tsr__safetensors_save_made(path, c.tensors, count, metadata, make_tensor, &c, err));
+    const tsr__dtype dtype = tsr__convert_dtype(c->type);
+    if (dtype < TSR_DTYPE_COUNT_ && tsr__dtype_block(dtype) > 1)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%s: safetensors cannot hold %s; name the file .gguf", c->path,
+                 tsr__convert_type_name(c->type));
+    TSR_TRY(tsr__convert_parts_list(&list, c, err));
+    tsr__convert_parts_types(&list, c->type);
+    TSR_TRY(tsr__convert_list_ready(&list, err));
+    c->watch.total = tsr__convert_list_bytes(&list);
+    TSR_TRY(tsr__weights_all_metadata(&metadata, c->weights, err));
+    TSR_TRY(tsr__safetensors_save_made(c->path, list.out, list.count, metadata, tsr__convert_list_make, &list, err));
 done:
     free(metadata);
-    free(c.tensors);
-    free(c.values);
-    free(c.bytes);
+    tsr__convert_list_clear(&list);
     return status;
 }
 
-tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
-                             tsr_weight_type type, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    tsr__weights *weights = NULL;
+/* --- what is read -------------------------------------------------------------------------------------------------------------- */
+/* A file that is asked for one of its parts is opened as that part, so it may hold nothing else. */
+static tsr__model_files files_of(const char *model, const tsr_model_parts *parts, tsr_convert_part part) {
     tsr__model_files files = { .model = model };
-    tsr__checkpoint_info info;
-    if (report) *report = NULL;
     if (parts) {
         files.unet = parts->unet;
         files.text[0] = parts->text_encoder;
         files.text[1] = parts->text_encoder_2;
         files.vae = parts->vae;
     }
-    if ((unsigned)type >= sizeof TYPES / sizeof *TYPES) TSR_FAIL(err, TSR_BAD_ARGUMENT, "no such type of weights");
+    const char **places[] = { NULL, &files.unet, &files.text[0], &files.text[0], &files.vae };
+    if (part == TSR_CONVERT_ALL || tsr__model_files_given(&files) || !(model && *model)) return files;
+    *places[part] = model;
+    files.model = NULL;
+    return files;
+}
+
+static tsr_status describe(char **report, const tsr__conversion *c, tsr_error *err) {
+    char *left = c->averages ? tsr__format("left out: %zu tensors of training averages (model_ema.*)\n", c->averages)
+                             : tsr__strdup("");
+    char *more = c->others ? tsr__format("left out: %zu tensors that such a file has no place for\n", c->others)
+                           : tsr__strdup("");
+    if (left && more)
+        *report = tsr__format("%s: %s, %zu tensors, %.2f M parameters, %.1f MiB\n%s%s", c->path,
+                              tsr__checkpoint_kind_name(c->info.kind), c->info.tensors,
+                              (double)c->info.parameters * 1e-6, (double)c->watch.total / (1 << 20), left, more);
+    free(left);
+    free(more);
+    return *report ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+}
+
+tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
+                             const tsr_convert_options *options, tsr_error *err) {
+    static const tsr_convert_options plain = { TSR_WEIGHT_KEEP, TSR_CONVERT_ALL, NULL, NULL };
+    const tsr_convert_options *o = options ? options : &plain;
+    tsr_status status = TSR_OK;
+    tsr__weights *weights = NULL;
+    tsr__conversion c = { .path = path, .type = o->type, .part = o->part, .watch = { o->progress, o->user, 0, 0 } };
+    if (report) *report = NULL;
+    if ((unsigned)o->type > TSR_WEIGHT_Q2_K) TSR_FAIL(err, TSR_BAD_ARGUMENT, "no such type of weights");
+    if ((unsigned)o->part > TSR_CONVERT_VAE) TSR_FAIL(err, TSR_BAD_ARGUMENT, "no such part of a model");
+    const tsr__model_files files = files_of(model, parts, o->part);
     if (!(model && *model) && !tsr__model_files_given(&files))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "nothing to convert: give a model or its parts");
     TSR_TRY(tsr__model_open(&weights, &files, err));
     if (tsr__weights_count(weights) == 0)
         TSR_FAIL(err, TSR_BAD_FORMAT, "%s: no tensors in it", tsr__weights_path(weights));
-    TSR_TRY(save(path, weights, type, err));
-    if (!report) goto done;
-    tsr__checkpoint_describe(&info, weights);
-    *report = tsr__format("%s: %s, %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info.kind),
-                          info.tensors, (double)info.parameters * 1e-6);
-    if (!*report) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    c.weights = weights;
+    tsr__checkpoint_describe(&c.info, weights);
+    for (const struct target *target = TARGETS;; target++) {
+        if (!target->is(path)) continue;
+        TSR_TRY(target->write(&c, err));
+        break;
+    }
+    if (report) TSR_TRY(describe(report, &c, err));
 done:
     tsr__weights_close(weights);
     return status;

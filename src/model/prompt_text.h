@@ -14,6 +14,11 @@
 typedef struct tsr__tokenizer tsr__tokenizer;
 tsr_status tsr__tokenizer_new(tsr__tokenizer **out, tsr_error *err);
 void tsr__tokenizer_free(tsr__tokenizer *tokenizer);
+/* The vocabulary, for writing it into other programs' files. Token ids: 0..255 the byte tsr__vocabulary_byte(id), 256..511 the
+ * same bytes where a word ends, from 512 on merges of two earlier tokens, then the start and the end token. */
+int tsr__vocabulary_merges(void); /* how many */
+void tsr__vocabulary_merge(int index, int pair[2]);
+int tsr__vocabulary_byte(int id); /* id 0..255 */
 
 typedef struct tsr__token_chunks {
     int chunks;     /* >= 1 */

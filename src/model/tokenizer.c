@@ -69,6 +69,19 @@ void tsr__tokenizer_free(tsr__tokenizer *tokenizer) {
     free(tokenizer);
 }
 
+int tsr__vocabulary_merges(void) {
+    return MERGE_COUNT;
+}
+
+void tsr__vocabulary_merge(int index, int pair[2]) {
+    pair[0] = MERGES[index][0];
+    pair[1] = MERGES[index][1];
+}
+
+int tsr__vocabulary_byte(int id) {
+    return BYTE_OF_TOKEN[id];
+}
+
 /* Does code[0..count) start with the ASCII word? */
 static int starts_with(const uint32_t *code, size_t count, const char *word) {
     size_t i = 0;

@@ -71,6 +71,14 @@ static const pair OPEN_LAYER[] = {
     { "layer_norm2", "ln_2" },
 };
 
+static const pair OPEN_WHOLE[] = {
+    { "text_model.embeddings.token_embedding.weight", "token_embedding.weight" },
+    { "text_model.embeddings.position_embedding.weight", "positional_embedding" },
+    { "text_model.final_layer_norm.weight", "ln_final.weight" },
+    { "text_model.final_layer_norm.bias", "ln_final.bias" },
+    { "logit_scale", "logit_scale" },
+};
+
 #define COUNT(table) (int)(sizeof(table) / sizeof *(table))
 
 static const char *after(const char *text, const char *start) {
@@ -249,18 +257,123 @@ static tsr__open_clip_part open_layer(char out[TSR__NAME_SIZE], const char *rest
 }
 
 tsr__open_clip_part tsr__open_clip_name(char out[TSR__NAME_SIZE], const char *name) {
-    static const pair whole[] = {
-        { "text_model.embeddings.token_embedding.weight", "token_embedding.weight" },
-        { "text_model.embeddings.position_embedding.weight", "positional_embedding" },
-        { "text_model.final_layer_norm.weight", "ln_final.weight" },
-        { "text_model.final_layer_norm.bias", "ln_final.bias" },
-        { "logit_scale", "logit_scale" },
-    };
     const char *rest = after(name, "text_model.encoder.layers.");
     if (rest) return open_layer(out, rest);
     if (strcmp(name, "text_projection.weight") == 0)
         return join(out, "text_projection", "", "") ? TSR__OPEN_TURNED : TSR__OPEN_NONE;
-    for (int i = 0; i < COUNT(whole); i++)
-        if (strcmp(name, whole[i].from) == 0) return join(out, whole[i].to, "", "") ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
+    for (int i = 0; i < COUNT(OPEN_WHOLE); i++)
+        if (strcmp(name, OPEN_WHOLE[i].from) == 0)
+            return join(out, OPEN_WHOLE[i].to, "", "") ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
     return TSR__OPEN_NONE;
+}
+
+/* --- the way back -------------------------------------------------------------------------------------------------------- */
+/* look_up from right to left: the first row of a name is the one of today. */
+static const char *look_back(const pair *table, int count, const char *layer, const char **end) {
+    for (int i = 0; i < count; i++) {
+        const char *rest = after(layer, table[i].to);
+        if (!rest || *rest != '.' || strchr(rest + 1, '.')) continue;
+        *end = rest;
+        return table[i].from;
+    }
+    return NULL;
+}
+
+static int join_back(char out[TSR__NAME_SIZE], const char *block, const pair *table, int count, const char *layer) {
+    const char *end, *from = look_back(table, count, layer, &end);
+    return from && join(out, block, from, end);
+}
+
+void tsr__single_file_look(tsr__diffusers_shape *shape, const char *name) {
+    int number, place;
+    const char *rest = after(name, "input_blocks."), *up = after(name, "decoder.up.");
+    rest = rest ? read_index(rest, &number) : NULL;
+    /* the first block that makes things smaller ends the first level; without one there is one level */
+    if (rest && after(rest, "0.op.") && (!shape->blocks || number - 1 < shape->blocks)) shape->blocks = number - 1;
+    if (up && read_index(up, &place) && place >= shape->levels && place < TSR__DIFFUSERS_LEVELS)
+        shape->levels = place + 1;
+}
+
+/* Block and member of the half that goes down or up; 0 where a level's last place is meant that is none. */
+static int unet_block_back(char out[TSR__NAME_SIZE], const char *half, const char *resize, int place, int member_number,
+                           const char *rest, int stride) {
+    char block[64];
+    const char *layer = after(rest, "0."), *sampler = after(rest, resize);
+    const int level = place / stride;
+    if (sampler) {
+        (void)snprintf(block, sizeof block, "%s_blocks.%d.%ssamplers.0.conv.", half, level, half);
+        return join(out, block, sampler, "");
+    }
+    (void)snprintf(block, sizeof block, "%s_blocks.%d.%s.%d.", half, level, layer ? "resnets" : "attentions",
+                   member_number);
+    if (layer) return join_back(out, block, UNET_BLOCK, COUNT(UNET_BLOCK), layer);
+    layer = after(rest, "1.");
+    return layer && join(out, block, layer, "");
+}
+
+int tsr__single_file_unet_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape) {
+    const int stride = shape->blocks + 1;
+    int number;
+    if (!shape->blocks) return 0; /* a UNet of one level: nothing tells where blocks end */
+    if (join_back(out, "", UNET_PLAIN, COUNT(UNET_PLAIN), name)) return 1;
+    const char *rest = after(name, "middle_block.");
+    if ((rest = rest ? read_index(rest, &number) : NULL)) {
+        if (number == 1) return join(out, "mid_block.attentions.0.", rest, "");
+        return join_back(out, number ? "mid_block.resnets.1." : "mid_block.resnets.0.", UNET_BLOCK, COUNT(UNET_BLOCK),
+                         rest);
+    }
+    rest = after(name, "input_blocks.");
+    if ((rest = rest ? read_index(rest, &number) : NULL))
+        return number > 0 && unet_block_back(out, "down", "0.op.", number - 1, (number - 1) % stride, rest, stride);
+    rest = after(name, "output_blocks.");
+    rest = rest ? read_index(rest, &number) : NULL;
+    if (!rest) return 0;
+    const char *resize = after(rest, "1.conv.") ? "1.conv." : "2.conv.";
+    return unet_block_back(out, "up", resize, number, number % stride, rest, stride);
+}
+
+int tsr__single_file_vae_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape) {
+    const char *half = after(name, "encoder.") ? "encoder" : after(name, "decoder.") ? "decoder" : NULL;
+    const char *rest;
+    char block[64];
+    int level, number;
+    if (!half) return (after(name, "quant_conv.") || after(name, "post_quant_conv.")) && join(out, name, "", "");
+    const int up = half[0] == 'd';
+    name += strlen(half) + 1;
+    (void)snprintf(block, sizeof block, "%s.", half);
+    if (join_back(out, block, VAE_PLAIN, COUNT(VAE_PLAIN), name)) return 1;
+    if ((rest = after(name, "mid.attn_1."))) {
+        (void)snprintf(block, sizeof block, "%s.mid_block.attentions.0.", half);
+        return join_back(out, block, VAE_ATTENTION, COUNT(VAE_ATTENTION), rest);
+    }
+    if ((rest = member(name, "mid.block_", &number))) {
+        (void)snprintf(block, sizeof block, "%s.mid_block.resnets.%d.", half, number - 1);
+        return number >= 1 && number <= 2 && join_back(out, block, VAE_BLOCK, COUNT(VAE_BLOCK), rest);
+    }
+    rest = member(name, up ? "up." : "down.", &level);
+    if (!rest || (up && level >= shape->levels)) return 0;
+    if (up) level = shape->levels - 1 - level;
+    const char *resize = after(rest, up ? "upsample.conv." : "downsample.conv.");
+    (void)snprintf(block, sizeof block, "%s.%s_blocks.%d.%ssamplers.0.conv.", half, up ? "up" : "down", level,
+                   up ? "up" : "down");
+    if (resize) return join(out, block, resize, "");
+    rest = member(rest, "block.", &number);
+    (void)snprintf(block, sizeof block, "%s.%s_blocks.%d.resnets.%d.", half, up ? "up" : "down", level, number);
+    return rest && join_back(out, block, VAE_BLOCK, COUNT(VAE_BLOCK), rest);
+}
+
+tsr__open_clip_part tsr__open_clip_back(char out[TSR__NAME_SIZE], const char *name) {
+    int number;
+    char block[64];
+    if (strcmp(name, "text_projection") == 0)
+        return join(out, "text_projection.weight", "", "") ? TSR__OPEN_TURNED : TSR__OPEN_NONE;
+    for (int i = 0; i < COUNT(OPEN_WHOLE); i++)
+        if (strcmp(name, OPEN_WHOLE[i].to) == 0)
+            return join(out, OPEN_WHOLE[i].from, "", "") ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
+    const char *rest = member(name, "transformer.resblocks.", &number), *kind;
+    if (!rest) return TSR__OPEN_NONE;
+    (void)snprintf(block, sizeof block, "text_model.encoder.layers.%d.", number);
+    if ((kind = after(rest, "attn.in_proj_")))
+        return join(out, block, "self_attn.q_proj.", kind) ? TSR__OPEN_Q : TSR__OPEN_NONE;
+    return join_back(out, block, OPEN_LAYER, COUNT(OPEN_LAYER), rest) ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
 }

@@ -20,6 +20,12 @@ void tsr__diffusers_look(tsr__diffusers_shape *shape, const char *name);
 int tsr__diffusers_unet_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
 int tsr__diffusers_vae_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
 
+/* The way back: a single file's names to diffusers', with today's names of attentions. shape is filled by
+ * tsr__single_file_look from the single file's names without their prefix; VAEs need none. */
+void tsr__single_file_look(tsr__diffusers_shape *shape, const char *name);
+int tsr__single_file_unet_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
+int tsr__single_file_vae_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
+
 /* A text encoder's name ("text_model....") to OpenCLIP's. */
 typedef enum tsr__open_clip_part {
     TSR__OPEN_NONE,  /* no such name */
@@ -30,5 +36,7 @@ typedef enum tsr__open_clip_part {
     TSR__OPEN_TURNED /* the tensor `out`, transposed */
 } tsr__open_clip_part;
 tsr__open_clip_part tsr__open_clip_name(char out[TSR__NAME_SIZE], const char *name);
+/* The way back. Q: the upper third of the tensor is `out`, a name with ".q_proj." in it; the others are k's and v's. */
+tsr__open_clip_part tsr__open_clip_back(char out[TSR__NAME_SIZE], const char *name);
 
 #endif /* TSR_DIFFUSERS_NAMES_H */

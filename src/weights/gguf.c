@@ -23,11 +23,11 @@ static const struct {
     uint32_t number;
     tsr__dtype dtype;
 } TYPES[] = {
-    { 0, TSR_DTYPE_F32 },   { 1, TSR_DTYPE_F16 },   { 2, TSR_DTYPE_Q4_0 },  { 3, TSR_DTYPE_Q4_1 },
-    { 6, TSR_DTYPE_Q5_0 },  { 7, TSR_DTYPE_Q5_1 },  { 8, TSR_DTYPE_Q8_0 },  { 10, TSR_DTYPE_Q2_K },
-    { 11, TSR_DTYPE_Q3_K }, { 12, TSR_DTYPE_Q4_K }, { 13, TSR_DTYPE_Q5_K }, { 14, TSR_DTYPE_Q6_K },
-    { 24, TSR_DTYPE_I8 },   { 25, TSR_DTYPE_I16 },  { 26, TSR_DTYPE_I32 },  { 27, TSR_DTYPE_I64 },
-    { 28, TSR_DTYPE_F64 },  { 30, TSR_DTYPE_BF16 },
+    { 0, TSR_DTYPE_F32 },     { 1, TSR_DTYPE_F16 },     { 2, TSR_DTYPE_Q4_0 },  { 3, TSR_DTYPE_Q4_1 },
+    { 6, TSR_DTYPE_Q5_0 },    { 7, TSR_DTYPE_Q5_1 },    { 8, TSR_DTYPE_Q8_0 },  { 10, TSR_DTYPE_Q2_K },
+    { 11, TSR_DTYPE_Q3_K },   { 12, TSR_DTYPE_Q4_K },   { 13, TSR_DTYPE_Q5_K }, { 14, TSR_DTYPE_Q6_K },
+    { 20, TSR_DTYPE_IQ4_NL }, { 23, TSR_DTYPE_IQ4_XS }, { 24, TSR_DTYPE_I8 },   { 25, TSR_DTYPE_I16 },
+    { 26, TSR_DTYPE_I32 },    { 27, TSR_DTYPE_I64 },    { 28, TSR_DTYPE_F64 },  { 30, TSR_DTYPE_BF16 },
 };
 
 /* Where the reader stands. */
@@ -209,6 +209,12 @@ static int find_type(uint32_t number, tsr__dtype *out) {
     return 0;
 }
 
+int tsr__gguf_type_number(tsr__dtype dtype) {
+    for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
+        if (TYPES[i].dtype == dtype) return (int)TYPES[i].number;
+    return -1;
+}
+
 /* The file counts its sides from the fastest one. */
 static tsr_status read_shape(reader *r, tsr__tensor_view *view, tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -231,8 +237,8 @@ static tsr_status read_shape(reader *r, tsr__tensor_view *view, tsr_error *err) 
     TSR_TRY(take_u32(&r->c, &type, err));
     if (!find_type(type, &view->dtype))
         TSR_FAIL(err, TSR_UNSUPPORTED,
-                 "%s: tensor \"%s\" has GGUF's element type %u; F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1 and "
-                 "Q2_K to Q6_K are read",
+                 "%s: tensor \"%s\" has GGUF's element type %u; F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, "
+                 "Q2_K to Q6_K, IQ4_NL and IQ4_XS are read",
                  r->c.path, view->name, type);
     if (fastest % tsr__dtype_block(view->dtype))
         TSR_FAIL(err, TSR_BAD_FORMAT, "%s: tensor \"%s\": rows of %" PRIu64 " do not divide into %s blocks", r->c.path,

@@ -113,6 +113,27 @@ static void read_q6_k(const unsigned char *block, float *out) {
     }
 }
 
+/* --- 4 bits that stand for values of a table ------------------------------------------------------------------------------ */
+/* ggml's, spaced like the values of a bell curve. */
+static const float IQ4_VALUES[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+
+static void read_iq4(const unsigned char *qs, float scale, float *out) {
+    for (int i = 0; i < 16; i++) {
+        out[i] = scale * IQ4_VALUES[qs[i] & 15];
+        out[i + 16] = scale * IQ4_VALUES[qs[i] >> 4];
+    }
+}
+
+/* 8 groups of 32 with 6-bit scales: 2 high bits in bytes 2 and 3, 4 low bits in bytes 4 to 7. */
+static void read_iq4_xs(const unsigned char *block, float *out) {
+    const float scale = half_at(block);
+    for (int group = 0; group < 8; group++) {
+        const int high = (block[2 + group / 4] >> (2 * (group % 4))) & 3;
+        const int low = (block[4 + group / 2] >> (4 * (group % 2))) & 15;
+        read_iq4(block + 8 + 16 * group, scale * (float)((low | high << 4) - 32), out + 32 * group);
+    }
+}
+
 void tsr__gguf_block_to_f32(tsr__dtype dtype, const unsigned char *block, float *out) {
     const float scale = half_at(block);
     switch (dtype) {
@@ -126,6 +147,8 @@ void tsr__gguf_block_to_f32(tsr__dtype dtype, const unsigned char *block, float 
     case TSR_DTYPE_Q4_K: read_q45_k(block, NULL, block + 16, out); break;
     case TSR_DTYPE_Q5_K: read_q45_k(block, block + 16, block + 48, out); break;
     case TSR_DTYPE_Q6_K: read_q6_k(block, out); break;
+    case TSR_DTYPE_IQ4_NL: read_iq4(block + 2, scale, out); break;
+    case TSR_DTYPE_IQ4_XS: read_iq4_xs(block, out); break;
     default: memset(out, 0, tsr__dtype_block(dtype) * sizeof *out); break; /* callers ask for block types only */
     }
 }

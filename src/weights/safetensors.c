@@ -207,19 +207,22 @@ static tsr_status check_metadata(const tsr__weights *weights, json_t *metadata, 
     return TSR_OK;
 }
 
-/* "Scaled" F8 files keep a factor beside a weight: NAME.weight and NAME.scale_weight. */
+/* "Scaled" F8 files keep a factor beside a weight: NAME.weight and NAME.scale_weight, or NAME.weight_scale as newer ones
+ * spell it. */
 static void link_scales(tsr__weights *weights) {
+    static const char *const ends[] = { "scale_weight", "weight_scale" };
     char name[512];
     for (size_t i = 0; i < weights->count; i++) {
         tsr__tensor_view *view = &weights->views[i];
         const size_t length = strlen(view->name), end = strlen(".weight");
         if (view->dtype != TSR_DTYPE_F8_E4M3 && view->dtype != TSR_DTYPE_F8_E5M2) continue;
         if (length <= end || length > 400 || strcmp(view->name + length - end, ".weight") != 0) continue;
-        (void)snprintf(name, sizeof name, "%.*s.scale_weight", (int)(length - end), view->name);
-        const tsr__tensor_view *scale = tsr__weights_find(weights, name);
-        float value = 0.0f;
-        if (scale && scale->count == 1 && scale->dtype == TSR_DTYPE_F32) memcpy(&value, scale->data, sizeof value);
-        view->scale = value;
+        for (int k = 0; k < 2 && view->scale == 0.0f; k++) {
+            (void)snprintf(name, sizeof name, "%.*s.%s", (int)(length - end), view->name, ends[k]);
+            const tsr__tensor_view *scale = tsr__weights_find(weights, name);
+            if (scale && scale->count == 1 && scale->dtype == TSR_DTYPE_F32)
+                memcpy(&view->scale, scale->data, sizeof view->scale);
+        }
     }
 }
 

@@ -34,6 +34,8 @@ typedef enum tsr__dtype {
     TSR_DTYPE_Q4_K,
     TSR_DTYPE_Q5_K,
     TSR_DTYPE_Q6_K,
+    TSR_DTYPE_IQ4_NL,
+    TSR_DTYPE_IQ4_XS,
     TSR_DTYPE_COUNT_
 } tsr__dtype;
 

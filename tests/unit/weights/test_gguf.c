@@ -72,6 +72,8 @@ static int nibble(const unsigned char *bytes, size_t at) {
     return bytes[at / 2] >> (at % 2 ? 4 : 0) & 15;
 }
 
+static const int IQ4_TABLE[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+
 /* Element i of a block, from the published layouts: d, m are the scale and minimum. */
 static double expected(tsr__dtype type, const unsigned char *b, int i, double d, double m) {
     int lane = i % 16, low = b[0], half = i / 128, in_half = i % 128;
@@ -102,6 +104,12 @@ static double expected(tsr__dtype type, const unsigned char *b, int i, double d,
         q += 16 * (b[128 + 32 * half + at] >> (2 * part) & 3);
         return d * (signed char)b[192 + i / 16] * (q - 32);
     }
+    case TSR_DTYPE_IQ4_NL: return d * IQ4_TABLE[i < 16 ? b[2 + lane] & 15 : b[2 + lane] >> 4];
+    case TSR_DTYPE_IQ4_XS: {
+        int g = i / 32,
+            s = nibble(b + 4, (size_t)g) + 16 * (bit(b + 2, (size_t)(2 * g)) + 2 * bit(b + 2, (size_t)(2 * g + 1)));
+        return d * (s - 32) * IQ4_TABLE[nibble(b + 8 + 16 * g + lane, (size_t)(i % 32 / 16))];
+    }
     default: return NAN;
     }
 }
@@ -111,10 +119,10 @@ static const struct kind {
     uint32_t number;
     int d, m; /* where scale and minimum stand, -1: nowhere */
 } KINDS[] = {
-    { TSR_DTYPE_Q4_0, 2, 0, -1 },    { TSR_DTYPE_Q4_1, 3, 0, 2 },  { TSR_DTYPE_Q5_0, 6, 0, -1 },
-    { TSR_DTYPE_Q5_1, 7, 0, 2 },     { TSR_DTYPE_Q8_0, 8, 0, -1 }, { TSR_DTYPE_Q2_K, 10, 80, 82 },
-    { TSR_DTYPE_Q3_K, 11, 108, -1 }, { TSR_DTYPE_Q4_K, 12, 0, 2 }, { TSR_DTYPE_Q5_K, 13, 0, 2 },
-    { TSR_DTYPE_Q6_K, 14, 208, -1 },
+    { TSR_DTYPE_Q4_0, 2, 0, -1 },    { TSR_DTYPE_Q4_1, 3, 0, 2 },     { TSR_DTYPE_Q5_0, 6, 0, -1 },
+    { TSR_DTYPE_Q5_1, 7, 0, 2 },     { TSR_DTYPE_Q8_0, 8, 0, -1 },    { TSR_DTYPE_Q2_K, 10, 80, 82 },
+    { TSR_DTYPE_Q3_K, 11, 108, -1 }, { TSR_DTYPE_Q4_K, 12, 0, 2 },    { TSR_DTYPE_Q5_K, 13, 0, 2 },
+    { TSR_DTYPE_Q6_K, 14, 208, -1 }, { TSR_DTYPE_IQ4_NL, 20, 0, -1 }, { TSR_DTYPE_IQ4_XS, 23, 0, -1 },
 };
 enum { KIND_COUNT = sizeof KINDS / sizeof *KINDS, BLOCKS = 2 };
 
