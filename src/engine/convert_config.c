@@ -243,7 +243,7 @@ tsr_status tsr__convert_configs(const tsr__conversion *c, const char *folder, ts
     tsr_prediction prediction = TSR_PREDICTION_EPS;
     int zero_snr = 0;
     TSR_TRY(tsr__family_find(&family, c->weights, &c->info, 0, err));
-    TSR_TRY(tsr__family_prediction(&prediction, family, c->weights, config, err));
+    TSR_TRY(tsr__family_prediction(&prediction, family, c->weights, &c->info, config, err));
     TSR_TRY(tsr__family_zero_snr(&zero_snr, c->weights, config, err));
     const int is_xl = family->kind == TSR_CHECKPOINT_SDXL;
     TSR_TRY(write(folder, "model_index.json", index_config(c, is_xl), err));
