@@ -105,7 +105,14 @@ void tsr__nn_terms_use(tsr__nn *nn, const tsr__nn_terms *const *samples, int n);
 const tsr__nn_terms *const *tsr__nn_terms_in_use(const tsr__nn *nn, int *n);
 
 /* --- operations. Each makes *out (from the pool) unless said otherwise; inputs stay the caller's. -------------------- */
-typedef enum tsr__act { TSR__ACT_NONE, TSR__ACT_SILU, TSR__ACT_GELU /* erf */, TSR__ACT_QUICK_GELU } tsr__act;
+typedef enum tsr__act {
+    TSR__ACT_NONE,
+    TSR__ACT_SILU,
+    TSR__ACT_GELU, /* erf */
+    TSR__ACT_QUICK_GELU,
+    TSR__ACT_RELU,
+    TSR__ACT_COUNT
+} tsr__act;
 /* y = act(x W^T + b) (+ residual, after the activation; may be NULL). x [n, h, w, in]. */
 tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
                           const tsr__tensor *residual, tsr_error *err);
@@ -114,6 +121,9 @@ tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
 /* y = conv(x) + b (+ per-sample channel vector add[n, c], float32 NULL or [n * out_c]) (+ residual). */
 tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
                           const float *channel_add, const tsr__tensor *residual, tsr_error *err);
+/* y = act(conv(x) + b (+ residual)): unlike a linear layer's, this activation comes last. */
+tsr_status tsr__nn_conv2d_act(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                              const tsr__tensor *residual, tsr__act act, tsr_error *err);
 /* Group norm over (h, w, c / groups), then optionally SiLU. gamma, beta: c floats. */
 tsr_status tsr__nn_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, int groups, float eps,
                               const float *gamma, const float *beta, int silu, tsr_error *err);

@@ -51,8 +51,8 @@ done:
     return status;
 }
 
-tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
-                          const float *channel_add, const tsr__tensor *residual, tsr_error *err) {
+static tsr_status convolve(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                           const float *channel_add, const tsr__tensor *residual, tsr__act act, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__weight_spec *spec = nn->backend->weight_spec(w);
     memset(out, 0, sizeof *out);
@@ -64,14 +64,26 @@ tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
     int oh = (x->h + grown) / spec->stride + 1, ow = (x->w + grown) / spec->stride + 1;
     TSR_TRY(check_residual("convolution", residual, x->n, oh, ow, spec->out_c, x->dtype, err));
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, oh, ow, spec->out_c, err));
+    int terms = nn->terms && tsr__terms_concern(nn, w), late = terms && act != TSR__ACT_NONE;
     double start = tsr__profile_start(nn);
-    TSR_TRY(finish(nn, out, nn->backend->conv(nn, out, x, w, channel_add, residual, err)));
+    TSR_TRY(finish(nn, out, nn->backend->conv(nn, out, x, w, channel_add, residual, late ? TSR__ACT_NONE : act, err)));
     double work = 2.0 * (double)tsr__tensor_count(out) * spec->in_c * spec->k * spec->k;
-    tsr__profile_stop(nn, start, "conv", work, "%dx%dx%dx%d -> %d, k%d s%d%s%s", x->n, x->h, x->w, x->c, spec->out_c,
-                      spec->k, spec->stride, channel_add ? " add" : "", residual ? " res" : "");
-    if (nn->terms && tsr__terms_concern(nn, w)) TSR_TRY(finish(nn, out, tsr__terms_apply(nn, out, x, w, err)));
+    tsr__profile_stop(nn, start, "conv", work, "%dx%dx%dx%d -> %d, k%d s%d%s%s%s", x->n, x->h, x->w, x->c, spec->out_c,
+                      spec->k, spec->stride, channel_add ? " add" : "", residual ? " res" : "", act ? " act" : "");
+    if (terms) TSR_TRY(finish(nn, out, tsr__terms_apply(nn, out, x, w, err)));
+    if (late) nn->backend->activate(nn, out, act);
 done:
     return status;
+}
+
+tsr_status tsr__nn_conv2d(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                          const float *channel_add, const tsr__tensor *residual, tsr_error *err) {
+    return convolve(nn, out, x, w, channel_add, residual, TSR__ACT_NONE, err);
+}
+
+tsr_status tsr__nn_conv2d_act(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                              const tsr__tensor *residual, tsr__act act, tsr_error *err) {
+    return convolve(nn, out, x, w, NULL, residual, act, err);
 }
 
 tsr_status tsr__nn_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, int groups, float eps,

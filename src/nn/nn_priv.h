@@ -59,7 +59,7 @@ typedef struct tsr__nn_backend {
     tsr_status (*linear)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
                          const tsr__tensor *residual, tsr_error *err);
     tsr_status (*conv)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
-                       const float *channel_add, const tsr__tensor *residual, tsr_error *err);
+                       const float *channel_add, const tsr__tensor *residual, tsr__act act, tsr_error *err);
     tsr_status (*group_norm)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call,
                              tsr_error *err);
     void (*layer_norm)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call);

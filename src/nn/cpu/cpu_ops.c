@@ -142,6 +142,7 @@ void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act) {
     void (*function)(void *, size_t) = act == TSR__ACT_SILU         ? kernels->silu
                                        : act == TSR__ACT_GELU       ? kernels->gelu
                                        : act == TSR__ACT_QUICK_GELU ? kernels->quick_gelu
+                                       : act == TSR__ACT_RELU       ? kernels->relu
                                                                     : NULL;
     if (!function) return;
 #pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)

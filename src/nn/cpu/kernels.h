@@ -38,6 +38,7 @@ typedef struct tsr__kernels {
     void (*silu)(void *inout, size_t count);
     void (*gelu)(void *inout, size_t count);
     void (*quick_gelu)(void *inout, size_t count);
+    void (*relu)(void *inout, size_t count);
     int (*is_finite)(const void *x, size_t count);
     /* Attention. Rows a block may have, and sizes in bytes. */
     int block_rows;

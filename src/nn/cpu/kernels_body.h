@@ -104,6 +104,13 @@ static void silu(void *inout, size_t count) {
                 e_store_n(a + i, v_swish(e_load_n(a + i, n), 1.0f), n));
 }
 
+/* NaN stays NaN: a maximum gives its second operand then. */
+static void relu(void *inout, size_t count) {
+    elem *a = inout;
+    EACH_VECTOR(count, e_store(a + i, v_max(v_set(0.0f), e_load(a + i))),
+                e_store_n(a + i, v_max(v_set(0.0f), e_load_n(a + i, n)), n));
+}
+
 static void quick_gelu(void *inout, size_t count) {
     elem *a = inout;
     EACH_VECTOR(count, e_store(a + i, v_swish(e_load(a + i), 1.702f)),
@@ -242,6 +249,7 @@ const tsr__kernels KERNELS = {
     .silu = silu,
     .gelu = gelu,
     .quick_gelu = quick_gelu,
+    .relu = relu,
     .is_finite = is_finite,
     .block_rows = BLOCK_ROWS,
     .packed_k_size = packed_k_size,

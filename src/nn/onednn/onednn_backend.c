@@ -71,7 +71,7 @@ static void *writable(const void *p) {
 
 static dnnl_status_t execute(tsr__onednn *state, const tsr__entry *e, const tsr__pack *pack, const buffers *b,
                              void *scratch) {
-    int residual_at = e->problem.act == TSR__ACT_NONE ? 0 : 1, second = b->residual != NULL;
+    int residual_at = e->problem.act == TSR__ACT_NONE || e->problem.act_last ? 0 : 1, second = b->residual != NULL;
     dnnl_exec_arg_t args[] = { { DNNL_ARG_SRC, e->src },
                                { DNNL_ARG_WEIGHTS, pack->memory },
                                { DNNL_ARG_BIAS, e->bias },
@@ -118,7 +118,7 @@ done:
  * the sum has no fast implementation on AVX2, so there the residual is added by hand. */
 static tsr_status run_with_residual(tsr__nn *nn, tsr__problem *p, const tsr__nn_weight *w, const tsr__tensor *src,
                                     tsr__tensor *dst, const tsr__tensor *residual, const float *bias, tsr_error *err) {
-    int add_after = residual && p->conv && p->act != TSR__ACT_NONE;
+    int add_after = residual && p->conv && p->act != TSR__ACT_NONE && !p->act_last;
     p->residual = residual && !add_after;
     if (p->residual && p->conv) tsr__cpu_copy(nn, dst, residual);
     buffers b = { src->data, p->residual && !p->conv ? residual->data : NULL, dst->data, bias };
@@ -147,7 +147,8 @@ static tsr__tensor samples(const tsr__tensor *x, int first, int count) {
 
 /* One convolution over samples [first, first + count). */
 static tsr_status conv_samples(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
-                               const float *bias, const tsr__tensor *residual, int first, int count, tsr_error *err) {
+                               const float *bias, const tsr__tensor *residual, tsr__act act, int first, int count,
+                               tsr_error *err) {
     const tsr__weight_spec *spec = &w->spec;
     tsr__tensor src = samples(x, first, count), dst = samples(out, first, count), rest = { 0 };
     tsr__problem p;
@@ -171,15 +172,17 @@ static tsr_status conv_samples(tsr__nn *nn, tsr__tensor *out, const tsr__tensor 
         p.pad_before = spec->pad_before;
         p.pad_after = spec->pad_after;
     }
+    p.act = (int)act;
+    p.act_last = act != TSR__ACT_NONE;
     return run_with_residual(nn, &p, w, &src, &dst, residual ? &rest : NULL, bias, err);
 }
 
 static tsr_status conv(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
-                       const float *channel_add, const tsr__tensor *residual, tsr_error *err) {
+                       const float *channel_add, const tsr__tensor *residual, tsr__act act, tsr_error *err) {
     tsr_status status = TSR_OK;
     float *bias = NULL;
     size_t c = (size_t)out->c;
-    if (!channel_add) return conv_samples(nn, out, x, w, w->bias, residual, 0, x->n, err);
+    if (!channel_add) return conv_samples(nn, out, x, w, w->bias, residual, act, 0, x->n, err);
     bias = tsr__pool_take(&nn->pool, c * sizeof *bias);
     if (!bias) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory (%zu bytes)", c * sizeof *bias);
     /* Neighbours with equal vectors (a batch of one timestep has only equal ones) share one run with one bias. */
@@ -188,7 +191,7 @@ static tsr_status conv(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, cons
         for (next = first + 1; next < x->n; next++)
             if (memcmp(add, channel_add + (size_t)next * c, c * sizeof *add)) break;
         for (size_t i = 0; i < c; i++) bias[i] = w->bias[i] + add[i];
-        TSR_TRY(conv_samples(nn, out, x, w, bias, residual, first, next - first, err));
+        TSR_TRY(conv_samples(nn, out, x, w, bias, residual, act, first, next - first, err));
     }
 done:
     tsr__pool_give(&nn->pool, bias);

@@ -72,11 +72,12 @@ static dnnl_status_t append_act(dnnl_post_ops_t ops, int act) {
     case TSR__ACT_SILU: return tsr__dnn_append_eltwise(ops, dnnl_eltwise_swish, 1.0f);
     case TSR__ACT_GELU: return tsr__dnn_append_eltwise(ops, dnnl_eltwise_gelu_erf, 0.0f);
     case TSR__ACT_QUICK_GELU: return tsr__dnn_append_eltwise(ops, dnnl_eltwise_swish, 1.702f);
+    case TSR__ACT_RELU: return tsr__dnn_append_eltwise(ops, dnnl_eltwise_relu, 0.0f);
     default: return dnnl_success;
     }
 }
 
-/* Caller-owned scratch memory, strict float32, then the activation and the residual on the accumulator. oneDNN 2.6's
+/* Caller-owned scratch memory, strict float32, then activation and residual on the accumulator. oneDNN 2.6's
  * fast convolutions take a residual only as a sum with the destination; as a second tensor it falls to slower ones
  * (AVX-512) or is read at wrong places (its gemm convolution, on CPUs without AVX2). */
 static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p, tsr__const_md dst) {
@@ -87,9 +88,10 @@ static dnnl_status_t make_attr(dnnl_primitive_attr_t *out, const tsr__problem *p
     if (code == dnnl_success) code = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
     if (code == dnnl_success) code = dnnl_primitive_attr_set_fpmath_mode(attr, dnnl_fpmath_mode_strict);
     if (code == dnnl_success) code = dnnl_post_ops_create(&ops);
-    if (code == dnnl_success) code = append_act(ops, p->act);
+    if (code == dnnl_success && !p->act_last) code = append_act(ops, p->act);
     if (code == dnnl_success && p->residual && p->conv) code = tsr__dnn_append_sum(ops);
     if (code == dnnl_success && p->residual && !p->conv) code = dnnl_post_ops_append_binary(ops, dnnl_binary_add, dst);
+    if (code == dnnl_success && p->act_last) code = append_act(ops, p->act);
     if (code == dnnl_success) code = dnnl_primitive_attr_set_post_ops(attr, ops);
     if (ops) (void)dnnl_post_ops_destroy(ops);
     if (code == dnnl_success) *out = attr;

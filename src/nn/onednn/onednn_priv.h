@@ -32,6 +32,7 @@ typedef struct tsr__problem {
     int out_h, out_w;
     int out_c, in_c, k, stride, pad_before, pad_after;
     int act, residual; /* a matmul reads the residual apart; a convolution finds it in its destination */
+    int act_last;      /* the activation comes behind the residual, not before it */
 } tsr__problem;
 
 typedef struct tsr__entry {

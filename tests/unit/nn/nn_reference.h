@@ -89,6 +89,7 @@ static inline double reference_act(double x, tsr__act act) {
     case TSR__ACT_SILU: return x / (1 + exp(-x));
     case TSR__ACT_GELU: return 0.5 * x * (1 + erf(x / sqrt(2.0)));
     case TSR__ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
+    case TSR__ACT_RELU: return x > 0 ? x : 0;
     default: return x;
     }
 }

@@ -104,7 +104,7 @@ static void run_elementwise(tsr__nn *nn) {
         compare(nn, &other, want, count, "add");
         tsr__nn_release(nn, &other);
         tsr__nn_release(nn, &in);
-        for (int act = TSR__ACT_NONE; act <= TSR__ACT_QUICK_GELU; act++) {
+        for (int act = TSR__ACT_NONE; act < TSR__ACT_COUNT; act++) {
             in = tensor_of(nn, x, 1, rows, 1, c);
             OK(tsr__nn_activate(nn, &in, (tsr__act)act, &err));
             for (size_t i = 0; i < count; i++) want[i] = reference_act((double)x[i], (tsr__act)act);
