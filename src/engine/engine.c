@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "engine/engine_memory.h"
@@ -70,6 +71,16 @@ done:
     return status;
 }
 
+/* "taesd" and "taesdxl" are ComfyUI's names for the pairs of vae_approx; a file or folder of that name comes first. */
+static tsr_status name_taesd(tsr__model_files *files, tsr_engine *engine, tsr_error *err) {
+    const char *name = files->vae;
+    if (!name || (strcmp(name, "taesd") != 0 && strcmp(name, "taesdxl") != 0) || access(name, F_OK) == 0) return TSR_OK;
+    files->vae = engine->vae_path = tsr__find_taesd(engine, name);
+    if (files->vae) return TSR_OK;
+    return tsr__fail(err, TSR_NOT_FOUND, "vae: there is no %s_decoder.safetensors in vae_approx/ beside %s", name,
+                     engine->model);
+}
+
 /* The files of the options' model, and engine->model as it is called in messages. */
 static tsr_status choose_files(tsr__model_files *files, tsr_engine *engine, const tsr_engine_options *options,
                                tsr_error *err) {
@@ -87,9 +98,11 @@ static tsr_status choose_files(tsr__model_files *files, tsr_engine *engine, cons
             if (!engine->model) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
             if (i == 0) files->model = engine->model;
         }
-    if (engine->model) goto done;
-    TSR_TRY(tsr_engine_find_model(&engine->model, err));
-    files->model = engine->model;
+    if (!engine->model) {
+        TSR_TRY(tsr_engine_find_model(&engine->model, err));
+        files->model = engine->model;
+    }
+    TSR_TRY(name_taesd(files, engine, err));
 done:
     return status;
 }
@@ -170,6 +183,7 @@ void tsr_engine_close(tsr_engine *engine) {
     tsr__weights_close(engine->weights);
     tsr__weights_close(engine->file);
     free(engine->model);
+    free(engine->vae_path);
     free(engine);
 }
 

@@ -313,8 +313,8 @@ tsr_status tsr__budget_check(tsr_engine *engine, const tsr__job *job, tsr_error 
     budget->calls[TSR__NETWORK_UNET] = budget->calls[TSR__NETWORK_CONTROL] = call_bytes(engine, job);
     need n = count_need(engine, job);
     int tile = tsr__scene_int(job->scene, TSR__OPT_VAE_TILE);
-    size_t whole = tsr__engine_vae_bytes(job->width, job->height, tile),
-           least = tsr__engine_vae_bytes_least(job->width, job->height, tile);
+    size_t whole = tsr__engine_vae_bytes(engine, job->width, job->height, tile),
+           least = tsr__engine_vae_bytes_least(engine, job->width, job->height, tile);
     budget->calls[TSR__NETWORK_VAE] = n.vae + n.fixed + whole <= budget->limit ? whole : least;
     budget->is_planned = 1;
     size_t text = n.text, unet = n.unet + n.fixed + budget->calls[TSR__NETWORK_UNET], vae = n.vae + n.fixed + least;

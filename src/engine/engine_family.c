@@ -17,7 +17,7 @@ static const tsr__family FAMILIES[] = {
 
 /* The family of a part, by the names of its text encoders; a VAE's does not matter. */
 static tsr__checkpoint_kind kind_of_part(const tsr__weights *weights, tsr__checkpoint_kind kind) {
-    if (kind != TSR_CHECKPOINT_TEXT_ENCODER && kind != TSR_CHECKPOINT_VAE) return kind;
+    if (kind != TSR_CHECKPOINT_TEXT_ENCODER && kind != TSR_CHECKPOINT_VAE && kind != TSR_CHECKPOINT_TAESD) return kind;
     if (tsr__weights_find(weights, "conditioner.embedders.1.model.token_embedding.weight")) return TSR_CHECKPOINT_SDXL;
     if (tsr__weights_find(weights, "cond_stage_model.model.token_embedding.weight")) return TSR_CHECKPOINT_SD2;
     return TSR_CHECKPOINT_SD1;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/engine_priv.h"
+#include "weights/taesd_files.h"
 
 #define MODEL_FILE "tessera-demo.safetensors"
 
@@ -68,4 +69,19 @@ char *tsr__find_beside(const tsr_engine *engine, const char *folder, const char 
             free(path);
         }
     return tsr__strdup(name);
+}
+
+char *tsr__find_taesd(const tsr_engine *engine, const char *name) {
+    static const char *const places[] = { "vae_approx", "../vae_approx", "." };
+    const char *slash = strrchr(engine->model, '/');
+    char *found = NULL, *stem = tsr__format("%s_decoder", name);
+    for (size_t i = 0; stem && i < sizeof places / sizeof *places && !found; i++) {
+        char *folder =
+            tsr__format("%.*s/%s", slash ? (int)(slash - engine->model) : 1, slash ? engine->model : ".", places[i]);
+        if (folder) found = tsr__taesd_with_ending(folder, stem);
+        if (folder && !found) found = tsr__taesd_with_ending(folder, name);
+        free(folder);
+    }
+    free(stem);
+    return found;
 }

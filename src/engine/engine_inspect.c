@@ -6,6 +6,7 @@
 
 #include "engine/engine_priv.h"
 #include "weights/model_open.h"
+#include "weights/taesd_files.h"
 
 /* Appends to *text; 0 when memory is out. */
 static int add(char **text, char *more) {
@@ -117,6 +118,19 @@ static char *lora_text(const tsr__weights *weights) {
     return text;
 }
 
+static char *tiny_text(const tsr__weights *weights) {
+    tsr__taesd_found found;
+    char channels[32] = "";
+    if (!tsr__taesd_find(&found, weights)) return tsr__strdup("");
+    if (found.channels) (void)snprintf(channels, sizeof channels, ", %lld latent channels", (long long)found.channels);
+    char *text = tsr__format("TAESD: %s%s%s, %lld wide%s; ", found.has_encoder ? "encoder" : "",
+                             found.has_encoder && found.has_decoder ? " and " : "", found.has_decoder ? "decoder" : "",
+                             (long long)found.width, channels);
+    if (!found.told_by) add(&text, tsr__strdup("for which models it does not say\n"));
+    else add(&text, tsr__format("by %s for %s\n", found.told_by, tsr__taesd_models(found.family)));
+    return text;
+}
+
 /* "key: value", values cut short and on one line. */
 static tsr_status add_metadata(char **out, const tsr__weights *weights, tsr_error *err) {
     enum { LONGEST = 160 };
@@ -150,6 +164,7 @@ static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) 
     int good = add(out, parts_text(&info)) && add(out, dtype_line(&info, weights));
     if (good && info.unet_channels) good = add(out, model_text(weights, &info));
     if (good && info.kind == TSR_CHECKPOINT_LORA) good = add(out, lora_text(weights));
+    if (good && info.kind == TSR_CHECKPOINT_TAESD) good = add(out, tiny_text(weights));
     if (good && info.kind == TSR_CHECKPOINT_LATENT) good = add(out, latent_text(weights));
     if (!good) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     TSR_TRY(add_metadata(out, weights, err));

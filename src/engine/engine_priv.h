@@ -36,7 +36,8 @@ typedef struct tsr__conditioning {
 typedef struct tsr__job tsr__job;
 
 struct tsr_engine {
-    char *model; /* path */
+    char *model;    /* path */
+    char *vae_path; /* of a TAESD that was asked for by its name; else NULL */
     tsr__weights *weights;
     tsr__weights *file; /* what `weights` borrows from when adapters are merged in; else NULL */
     tsr__checkpoint_info checkpoint;
@@ -106,6 +107,9 @@ tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, t
  * model's folder, or beside the model, with or without ".safetensors"; `name` again when it is nowhere. NULL: no memory.
  * Released with free(). */
 char *tsr__find_beside(const tsr_engine *engine, const char *folder, const char *name);
+/* The file of a TAESD: NAME_decoder or NAME, with an ending, in vae_approx/ beside the model or its folder, or beside the
+ * model; NULL: there is none. Released with free(). */
+char *tsr__find_taesd(const tsr_engine *engine, const char *name);
 
 /* --- engine_text.c --- */
 /* The handle of a prompt under some adapters and controls (NULL: none), not yet encoded. */
@@ -130,8 +134,8 @@ size_t tsr__engine_cell_bytes(const tsr_engine *engine);
 
 /* --- engine_vae.c --- */
 /* About what decoding holds at its peak: in tiles of that size (0: whole), and in the smallest tiles that are chosen. */
-size_t tsr__engine_vae_bytes(int width, int height, int tile_px);
-size_t tsr__engine_vae_bytes_least(int width, int height, int tile_px);
+size_t tsr__engine_vae_bytes(const tsr_engine *engine, int width, int height, int tile_px);
+size_t tsr__engine_vae_bytes_least(const tsr_engine *engine, int width, int height, int tile_px);
 /* rgb [H, W, 3] in 0..1, H and W multiples of 8. */
 tsr_status tsr__engine_encode_rgb(tsr_latent **out, tsr_engine *engine, const float *rgb, int width, int height,
                                   int tile_px, tsr_error *err);

@@ -3,24 +3,31 @@
 #include <stdlib.h>
 
 #include "engine/engine_priv.h"
+#include "model/taesd.h"
 
 /* The decoder's last level holds a few activations of about 128 channels at full size, in float32. */
 #define BYTES_PER_PIXEL      ((size_t)128 * 4 * 5)
+#define TINY_BYTES_PER_PIXEL ((size_t)64 * 4 * 5) /* TAESD's */
 #define SHORT_OF_MEMORY_TILE 256
 
-size_t tsr__engine_vae_bytes(int width, int height, int tile_px) {
-    if (tile_px > 0 && width > tile_px) width = tile_px;
-    if (tile_px > 0 && height > tile_px) height = tile_px;
-    return (size_t)width * (size_t)height * BYTES_PER_PIXEL;
+/* Known before the VAE is built. */
+static size_t bytes_per_pixel(const tsr_engine *engine) {
+    return tsr__taesd_is_at(engine->weights, "first_stage_model.") ? TINY_BYTES_PER_PIXEL : BYTES_PER_PIXEL;
 }
 
-size_t tsr__engine_vae_bytes_least(int width, int height, int tile_px) {
-    return tsr__engine_vae_bytes(width, height, tile_px > 0 ? tile_px : SHORT_OF_MEMORY_TILE);
+size_t tsr__engine_vae_bytes(const tsr_engine *engine, int width, int height, int tile_px) {
+    if (tile_px > 0 && width > tile_px) width = tile_px;
+    if (tile_px > 0 && height > tile_px) height = tile_px;
+    return (size_t)width * (size_t)height * bytes_per_pixel(engine);
+}
+
+size_t tsr__engine_vae_bytes_least(const tsr_engine *engine, int width, int height, int tile_px) {
+    return tsr__engine_vae_bytes(engine, width, height, tile_px > 0 ? tile_px : SHORT_OF_MEMORY_TILE);
 }
 
 static int choose_tile(const tsr_engine *engine, int width, int height, int tile_px) {
     if (tile_px > 0) return tile_px < 64 + 32 ? 64 + 32 : tile_px; /* the overlap is 64 */
-    size_t needed = (size_t)width * (size_t)height * BYTES_PER_PIXEL;
+    size_t needed = tsr__engine_vae_bytes(engine, width, height, 0);
     if (needed <= tsr__engine_memory(engine)) return 0;
     return width > SHORT_OF_MEMORY_TILE || height > SHORT_OF_MEMORY_TILE ? SHORT_OF_MEMORY_TILE : 0;
 }

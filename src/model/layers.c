@@ -260,24 +260,30 @@ tsr_status tsr__load_linear(tsr__loader *loader, tsr__nn_weight **out, int out_f
 
 tsr_status tsr__load_conv(tsr__loader *loader, tsr__nn_weight **out, int out_c, int in_c, int k, int stride,
                           int pad_before, int pad_after, const char *name, tsr_error *err) {
+    return tsr__load_conv_bias(loader, out, out_c, in_c, k, stride, pad_before, pad_after, TSR__WITH_BIAS, name, err);
+}
+
+tsr_status tsr__load_conv_bias(tsr__loader *loader, tsr__nn_weight **out, int out_c, int in_c, int k, int stride,
+                               int pad_before, int pad_after, tsr__bias bias, const char *name, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__tensor_view *view = NULL;
-    float *bias = NULL;
+    float *biases = NULL;
     const int64_t shape[4] = { out_c, in_c, k, k };
     *out = NULL;
     TSR_TRY(tsr__load_shaped(loader, &view, tsr__name_of("%s.weight", name).text, 4, shape, err));
-    TSR_TRY(tsr__load_vector(loader, &bias, out_c, tsr__name_of("%s.bias", name).text, err));
+    if (bias == TSR__WITH_BIAS)
+        TSR_TRY(tsr__load_vector(loader, &biases, out_c, tsr__name_of("%s.bias", name).text, err));
     loader->parameters += (int64_t)view->count;
     source from = { loader->weights, &view, 1, 0, 0 };
     TSR_TRY(tsr__nn_conv_weight(loader->nn, out, out_c, in_c, k, stride, pad_before, pad_after, read_source, &from,
-                                bias, err));
+                                biases, err));
     tsr__weight_entry entry = {
         .weight = *out, .in_c = in_c, .k = k, .stride = stride, .pad_before = pad_before, .pad_after = pad_after
     };
     tsr__name logged = tsr__name_of("%s", name);
     TSR_TRY(tsr__load_log(loader, &entry, 1, &logged, &out_c, err));
 done:
-    free(bias);
+    free(biases);
     return status;
 }
 

@@ -60,6 +60,9 @@ tsr_status tsr__load_stacked(tsr__loader *loader, tsr__nn_weight **out, int coun
 /* name.weight as [out, in, k, k] with bias; padding as in tsr__nn_conv_weight. */
 tsr_status tsr__load_conv(tsr__loader *loader, tsr__nn_weight **out, int out_c, int in_c, int k, int stride,
                           int pad_before, int pad_after, const char *name, tsr_error *err);
+/* The same with a bias or without. */
+tsr_status tsr__load_conv_bias(tsr__loader *loader, tsr__nn_weight **out, int out_c, int in_c, int k, int stride,
+                               int pad_before, int pad_after, tsr__bias bias, const char *name, tsr_error *err);
 /* The first two sides of name.weight. */
 tsr_status tsr__load_sides(const tsr__loader *loader, int *out_features, int *in_features, const char *name, int rank,
                            tsr_error *err);

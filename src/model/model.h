@@ -84,13 +84,14 @@ tsr_status tsr__unet_run_controlled(tsr__unet *unet, float *out, const float *x,
                                     const float *const *labels, const tsr__unet_control *controls, int n_controls,
                                     tsr_error *err);
 
-/* --- VAE (LDM layout: first_stage_model.*) --------------------------------------------------------------------------- */
+/* --- VAE (LDM layout: first_stage_model.*; or a TAESD, first_stage_model.taesd_*, taesd.h) ------------------------- */
 typedef struct tsr__vae tsr__vae;
 tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
                         const char *config, tsr_error *err);
 void tsr__vae_free(tsr__vae *vae);
 int tsr__vae_latent_channels(const tsr__vae *vae);
-int tsr__vae_factor(const tsr__vae *vae); /* 8 */
+int tsr__vae_factor(const tsr__vae *vae);  /* 8 */
+int tsr__vae_is_tiny(const tsr__vae *vae); /* a TAESD, which may lack one half: then that call is UNSUPPORTED */
 /* About how many bytes of activations a whole decode of an h x w latent (or encode to it) holds at its peak. */
 size_t tsr__vae_decode_bytes(const tsr__vae *vae, int h, int w);
 /* latent [n, c, h, w] raw units -> rgb [n, 8h, 8w, 3] in 0..1 (clamped). tile_px 0 = whole, else ComfyUI's three-pass tiled decode

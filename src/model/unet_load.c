@@ -74,7 +74,7 @@ static tsr_status load_output(walk *at, tsr__unet_block *block, int number, int 
         next = 2;
     }
     if (tsr__load_has(&at->loader, "%s.%d.conv.weight", name.text, next)) {
-        TSR_TRY(tsr__upsample_load(&at->loader, &block->up, at->channels,
+        TSR_TRY(tsr__upsample_load(&at->loader, &block->up, at->channels, TSR__WITH_BIAS,
                                    tsr__name_of("%s.%d.conv", name.text, next).text, err));
         ++*doublings;
     }

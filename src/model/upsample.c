@@ -106,8 +106,8 @@ done:
     return status;
 }
 
-tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, const char *name,
-                              tsr_error *err) {
+tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, tsr__bias with_bias,
+                              const char *name, tsr_error *err) {
     tsr_status status = TSR_OK;
     size_t c = (size_t)channels;
     const int64_t shape[4] = { channels, channels, 3, 3 };
@@ -115,10 +115,12 @@ tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int cha
     float *bias = NULL, *biases = NULL;
     *out = NULL;
     TSR_TRY(tsr__load_shaped(loader, &view, tsr__name_of("%s.weight", name).text, 4, shape, err));
-    TSR_TRY(tsr__load_vector(loader, &bias, channels, tsr__name_of("%s.bias", name).text, err));
+    if (with_bias == TSR__WITH_BIAS) {
+        TSR_TRY(tsr__load_vector(loader, &bias, channels, tsr__name_of("%s.bias", name).text, err));
+        TSR_ALLOC(err, biases, 4 * c);
+    }
     loader->parameters += (int64_t)view->count;
-    TSR_ALLOC(err, biases, 4 * c);
-    for (size_t i = 0; i < 4; i++) memcpy(biases + i * c, bias, c * sizeof *bias);
+    for (size_t i = 0; bias && i < 4; i++) memcpy(biases + i * c, bias, c * sizeof *bias);
     TSR_TRY(fold_weight(loader->nn, out, loader->weights, view, channels, channels, biases, err));
     tsr__weight_entry entry = { .weight = *out, .in_c = channels, .k = 3, .stride = 1, .upsample = 1 };
     tsr__name logged = tsr__name_of("%s", name);

@@ -6,9 +6,9 @@
 
 #include "model/layers.h"
 
-/* name.weight [c, c, 3, 3] and name.bias, packed for tsr__upsample_run. */
-tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, const char *name,
-                              tsr_error *err);
+/* name.weight [c, c, 3, 3] and, where there is one, name.bias, packed for tsr__upsample_run. */
+tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int channels, tsr__bias with_bias,
+                              const char *name, tsr_error *err);
 /* The same for numbers in memory: weight [out_c, in_c, 3, 3], bias NULL or [out_c]. */
 tsr_status tsr__upsample_weight(tsr__nn *nn, tsr__nn_weight **out, const float *weight, int out_c, int in_c,
                                 const float *bias, tsr_error *err);

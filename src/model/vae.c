@@ -20,7 +20,13 @@ tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights
     *out = NULL;
     TSR_ALLOC_ZERO(err, vae, 1);
     vae->nn = nn;
-    TSR_TRY(tsr__vae_load(vae, weights, prefix, err));
+    if (tsr__taesd_is_at(weights, prefix)) {
+        TSR_TRY(tsr__taesd_new(&vae->tiny, nn, weights, prefix, err));
+        vae->latent_channels = tsr__taesd_latent_channels(vae->tiny);
+        vae->factor = TSR__TAESD_FACTOR;
+    } else {
+        TSR_TRY(tsr__vae_load(vae, weights, prefix, err));
+    }
     *out = vae;
     vae = NULL;
 done:
@@ -56,11 +62,16 @@ void tsr__vae_free(tsr__vae *vae) {
     clear_half(vae->nn, &vae->decoder);
     tsr__nn_weight_free(vae->nn, vae->quant);
     tsr__nn_weight_free(vae->nn, vae->post_quant);
+    tsr__taesd_free(vae->tiny);
     free(vae);
 }
 
 int tsr__vae_latent_channels(const tsr__vae *vae) {
     return vae->latent_channels;
+}
+
+int tsr__vae_is_tiny(const tsr__vae *vae) {
+    return vae->tiny != NULL;
 }
 
 int tsr__vae_factor(const tsr__vae *vae) {
@@ -71,6 +82,7 @@ int tsr__vae_factor(const tsr__vae *vae) {
  * pooled blocks that fit no later tensor. */
 size_t tsr__vae_decode_bytes(const tsr__vae *vae, int h, int w) {
     size_t scalar = tsr__nn_precision(vae->nn) == TSR__BF16 ? 2 : 4, peak = 0, places = (size_t)h * (size_t)w;
+    if (vae->tiny) return tsr__taesd_decode_bytes(vae->tiny, h, w);
     for (int l = 0; l < vae->decoder.levels; l++) {
         const tsr__vae_level *level = &vae->decoder.level[l];
         for (int b = 0; b < level->blocks; b++) {
@@ -176,6 +188,7 @@ tsr_status tsr__vae_decode_values(tsr__vae *vae, float *values, const float *lat
     tsr_status status = TSR_OK;
     tsr__nn *nn = vae->nn;
     tsr__tensor x = { 0 };
+    if (vae->tiny) return tsr__taesd_decode_values(vae->tiny, values, latent, h, w, err);
     TSR_TRY(tsr__nn_from_nchw(nn, &x, latent, 1, vae->latent_channels, h, w, err));
     TSR_TRY(project(nn, &x, vae->post_quant, err));
     TSR_TRY(run_half(nn, &x, &vae->decoder, 1, err));
@@ -191,6 +204,7 @@ tsr_status tsr__vae_encode_values(tsr__vae *vae, float *latent, const float *rgb
     tsr__nn *nn = vae->nn;
     tsr__tensor x = { 0 };
     float *buffer = NULL;
+    if (vae->tiny) return tsr__taesd_encode_values(vae->tiny, latent, rgb, height, width, err);
     size_t pixels = (size_t)height * (size_t)width, z = (size_t)vae->latent_channels;
     size_t cells = pixels / ((size_t)vae->factor * (size_t)vae->factor);
     TSR_ALLOC(err, buffer, pixels * 3);

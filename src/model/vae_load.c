@@ -53,7 +53,7 @@ static tsr_status load_level(tsr__vae_level *level, tsr__loader *loader, const c
         level->blocks++;
     }
     if (!tsr__load_has(loader, "%s.weight", resize.text)) goto done;
-    if (decoder) TSR_TRY(tsr__upsample_load(loader, &level->resize, *channels, resize.text, err));
+    if (decoder) TSR_TRY(tsr__upsample_load(loader, &level->resize, *channels, TSR__WITH_BIAS, resize.text, err));
     else TSR_TRY(tsr__load_conv(loader, &level->resize, *channels, *channels, 3, 2, 0, 1, resize.text, err));
 done:
     return status;

@@ -4,6 +4,7 @@
 
 #include "model/layers.h"
 #include "model/model.h"
+#include "model/taesd.h"
 
 #define TSR__VAE_MAX_LEVELS 8
 #define TSR__VAE_MAX_BLOCKS 8
@@ -35,6 +36,7 @@ typedef struct tsr__vae_half {
 struct tsr__vae {
     tsr__nn *nn;
     int latent_channels, factor;
+    tsr__taesd *tiny; /* then there is nothing of the rest */
     tsr__vae_half encoder, decoder;
     tsr__nn_weight *quant, *post_quant; /* 1x1; NULL where the file has none */
 };

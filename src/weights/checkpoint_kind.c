@@ -27,6 +27,7 @@ enum mark {
     UPSCALER = 1 << 14,
     LATENT = 1 << 15,
     EMBEDDING = 1 << 16,
+    TINY_VAE = 1 << 17,
 };
 
 enum match { AT_START, ANYWHERE, WHOLE };
@@ -55,6 +56,11 @@ static const struct {
     { VAE, AT_START, "first_stage_model." },
     { VAE_BARE, AT_START, "decoder.mid." },
     { VAE_BARE, AT_START, "decoder.mid_block." },
+    { TINY_VAE, ANYWHERE, "taesd_encoder.0.weight" },
+    { TINY_VAE, ANYWHERE, "taesd_decoder.1.weight" },
+    { TINY_VAE, ANYWHERE, "encoder.layers.1.conv.0.weight" },
+    { TINY_VAE, ANYWHERE, "decoder.layers.2.conv.0.weight" },
+    { TINY_VAE, WHOLE, "3.conv.0.weight" },
     { LORA, ANYWHERE, ".lora_up." },
     { LORA, ANYWHERE, ".lora_down." },
     { LORA, ANYWHERE, "lora.up." },
@@ -89,6 +95,7 @@ static const struct {
     { TSR_CHECKPOINT_CONTROLNET, CONTROL, 0 },
     { TSR_CHECKPOINT_LDM_UNET, UNET_BARE, 0 },
     { TSR_CHECKPOINT_DIFFUSERS_UNET, UNET_DIFFUSERS, 0 },
+    { TSR_CHECKPOINT_TAESD, TINY_VAE, 0 },
     { TSR_CHECKPOINT_VAE, VAE_BARE, 0 },
     { TSR_CHECKPOINT_VAE, VAE, 0 },
     { TSR_CHECKPOINT_TEXT_ENCODER, TEXT_BARE, 0 },
@@ -110,6 +117,7 @@ static const char *const KIND_NAMES[TSR_CHECKPOINT_KIND_COUNT_] = {
     [TSR_CHECKPOINT_CONTROLNET] = "a ControlNet",
     [TSR_CHECKPOINT_LORA] = "a LoRA",
     [TSR_CHECKPOINT_VAE] = "a VAE alone",
+    [TSR_CHECKPOINT_TAESD] = "a tiny VAE (TAESD)",
     [TSR_CHECKPOINT_TEXT_ENCODER] = "a text encoder alone",
     [TSR_CHECKPOINT_UPSCALER] = "a picture upscaler",
     [TSR_CHECKPOINT_LATENT] = "a latent picture",
@@ -188,6 +196,9 @@ static void read_widths(tsr__checkpoint_info *info, const tsr__weights *weights)
     if (info->unet_in_channels && info->unet_out_channels)
         info->variant = variant_of(info->unet_in_channels, info->unet_out_channels);
     info->vae_channels = find_extent(weights, "first_stage_model.decoder.conv_in.weight", 1);
+    if (!info->vae_channels) info->vae_channels = find_extent(weights, "first_stage_model.taesd_decoder.1.weight", 1);
+    if (!info->vae_channels) /* its last layer */
+        info->vae_channels = find_extent(weights, "first_stage_model.taesd_encoder.14.weight", 0);
     for (size_t i = 0; i < sizeof embeddings / sizeof *embeddings && !info->text_width; i++)
         info->text_width = find_extent(weights, embeddings[i], 1);
     for (size_t i = 0; i < info->tensors && !info->context_width; i++) {

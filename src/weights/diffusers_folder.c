@@ -235,6 +235,14 @@ done:
 }
 
 /* --- the folder --------------------------------------------------------------------------------------------------------- */
+int tsr__diffusers_is_model(const char *folder) {
+    struct stat info;
+    char *path = tsr__format("%s/model_index.json", folder);
+    const int found = path && stat(path, &info) == 0;
+    free(path);
+    return found;
+}
+
 static tsr_status read_pipeline(tsr__pipeline *out, const char *folder, tsr_error *err) {
     tsr_status status = TSR_OK;
     void *text = NULL;
@@ -282,7 +290,7 @@ tsr_status tsr__diffusers_open(tsr__weights **out, const char *folder, tsr_error
     if (found.count) TSR_TRY(tsr__parts_add_text(all, &found, tsr__parts_needs(unet), folder, err));
     if (pipeline.vae) {
         TSR_TRY(add_part(&other, all, folder, "vae", stem, stem, err));
-        TSR_TRY(tsr__parts_add_vae(all, other, err));
+        TSR_TRY(tsr__parts_add_vae(all, other, tsr__parts_needs(unet).kind, err));
     }
     status = tsr__union_finish(out, all, err);
     all = NULL;

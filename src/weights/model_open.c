@@ -9,6 +9,7 @@
 #include "core/memory.h"
 #include "weights/model_parts.h"
 #include "weights/pth.h"
+#include "weights/taesd_files.h"
 #include "weights/weights_priv.h"
 
 static int given(const char *path) {
@@ -36,6 +37,23 @@ static tsr_status open_source(tsr__weights **out, tsr__union *all, const char *p
     if (!given(path)) return TSR_OK;
     status = open_one(out, path, err);
     return status == TSR_OK ? tsr__union_own(all, *out, err) : status;
+}
+
+/* A VAE may also lie in a folder without a model_index.json. */
+static tsr_status open_vae(tsr__weights **out, tsr__union *all, const char *path, tsr__checkpoint_kind kind,
+                           tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char *inner = NULL;
+    struct stat info;
+    *out = NULL;
+    if (given(path) && stat(path, &info) == 0 && S_ISDIR(info.st_mode) && !tsr__diffusers_is_model(path)) {
+        TSR_TRY(tsr__taesd_in_folder(&inner, path, kind, err));
+        path = inner;
+    }
+    TSR_TRY(open_source(out, all, path, err));
+done:
+    free(inner);
+    return status;
 }
 
 /* tessera.config of all files as one; the first file that tells a key decides. */
@@ -81,15 +99,16 @@ static tsr_status join_parts(tsr__union *all, const tsr__model_files *files, con
     tsr__unet_needs needs = { TSR_CHECKPOINT_UNKNOWN, 0 };
     TSR_TRY(open_source(&open.base, all, files->model, err));
     TSR_TRY(open_source(&open.unet, all, files->unet, err));
-    TSR_TRY(open_source(&open.vae, all, files->vae, err));
     for (int i = 0; i < 2; i++) TSR_TRY(open_source(&open.text[i], all, files->text[i], err));
-    const tsr__weights *unet = open.unet ? open.unet : open.base, *vae = open.vae ? open.vae : open.base;
+    const tsr__weights *unet = open.unet ? open.unet : open.base;
     if (unet) {
         needs = tsr__parts_needs(unet);
         TSR_TRY(tsr__parts_add_unet(all, unet, err));
     }
+    TSR_TRY(open_vae(&open.vae, all, files->vae, needs.kind, err));
+    const tsr__weights *vae = open.vae ? open.vae : open.base;
     TSR_TRY(add_text(all, &open, needs, path, err));
-    if (vae && (open.vae || tsr__parts_has_vae(vae))) TSR_TRY(tsr__parts_add_vae(all, vae, err));
+    if (vae && (open.vae || tsr__parts_has_vae(vae))) TSR_TRY(tsr__parts_add_vae(all, vae, needs.kind, err));
     TSR_TRY(join_config(all, &open, err));
 done:
     return status;

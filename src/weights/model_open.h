@@ -25,6 +25,7 @@ tsr_status tsr__model_open(tsr__weights **out, const tsr__model_files *files, ts
  * index names. What the folder's JSON says of heads and prediction becomes the metadata tessera.config. NOT_FOUND,
  * BAD_FORMAT, UNSUPPORTED (another family's pipeline), TOO_LARGE. */
 tsr_status tsr__diffusers_open(tsr__weights **out, const char *folder, tsr_error *err);
+int tsr__diffusers_is_model(const char *folder); /* whether it has a model_index.json */
 /* Checks the text of an index of shards: {"weight_map": {TENSOR: FILE}}. *files_out lists its files, each once, ending in
  * NULL; names are plain ones, of files in that folder. Release it with tsr__shards_free. path: for messages. */
 tsr_status tsr__shards_read(char ***files_out, const char *text, size_t size, const char *path, tsr_error *err);

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "weights/diffusers_names.h"
+#include "weights/taesd_files.h"
 
 #define UNET_PREFIX "model.diffusion_model."
 #define VAE_PREFIX  "first_stage_model."
@@ -59,7 +60,8 @@ static layout find_vae(const char **prefix, const tsr__weights *source) {
 
 int tsr__parts_has_vae(const tsr__weights *source) {
     const char *prefix;
-    return find_vae(&prefix, source) != NOT_THERE;
+    tsr__taesd_found tiny;
+    return find_vae(&prefix, source) != NOT_THERE || tsr__taesd_find(&tiny, source);
 }
 
 static int ends_with(const char *text, const char *end) {
@@ -188,12 +190,15 @@ done:
     return status;
 }
 
-tsr_status tsr__parts_add_vae(tsr__union *all, const tsr__weights *source, tsr_error *err) {
+tsr_status tsr__parts_add_vae(tsr__union *all, const tsr__weights *source, tsr__checkpoint_kind kind, tsr_error *err) {
     const char *prefix;
+    tsr__taesd_found tiny;
     switch (find_vae(&prefix, source)) {
     case LDM: return add_ldm(all, source, prefix, VAE_STARTS, VAE_PREFIX, err);
     case DIFFUSERS: return add_diffusers(all, source, prefix, 1, err);
-    default: return fail_part(source, "a VAE", err);
+    default:
+        if (tsr__taesd_find(&tiny, source)) return tsr__taesd_add(all, source, kind, err);
+        return fail_part(source, "a VAE", err);
     }
 }
 

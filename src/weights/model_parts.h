@@ -18,7 +18,8 @@ tsr__unet_needs tsr__parts_needs(const tsr__weights *source);
 int tsr__parts_has_vae(const tsr__weights *source);
 /* Add the part of the source. UNSUPPORTED when it has none, or when it holds layers that single files do not know. */
 tsr_status tsr__parts_add_unet(tsr__union *all, const tsr__weights *source, tsr_error *err);
-tsr_status tsr__parts_add_vae(tsr__union *all, const tsr__weights *source, tsr_error *err);
+/* kind: of the model's UNet, or UNKNOWN; a TAESD must be for it (taesd_files.h). */
+tsr_status tsr__parts_add_vae(tsr__union *all, const tsr__weights *source, tsr__checkpoint_kind kind, tsr_error *err);
 
 /* Text encoders found in files, in the order in which they are preferred. */
 enum { TSR__PARTS_ENCODERS = 6 };

@@ -146,6 +146,14 @@ done:
     return status;
 }
 
+tsr_status tsr__union_add_number(tsr__union *all, const char *name, float value, tsr_error *err) {
+    const tsr__tensor_view like = { .name = name, .dtype = TSR_DTYPE_F32, .rank = 1, .shape = { 1 }, .count = 1 };
+    void *data = NULL;
+    tsr_status status = add_copy(&data, all, name, &like, err);
+    if (status == TSR_OK) memcpy(data, &value, sizeof value);
+    return status;
+}
+
 tsr_status tsr__union_set_config(tsr__union *all, const json_t *config, tsr_error *err) {
     static const char key[] = "tessera.config";
     char *value = json_dumps(config, JSON_COMPACT);

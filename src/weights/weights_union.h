@@ -22,6 +22,8 @@ tsr_status tsr__union_stack(tsr__union *all, const char *name, const tsr__tensor
                             tsr_error *err);
 /* A matrix turned, in its own type where elements stand alone, else as float32. */
 tsr_status tsr__union_transpose(tsr__union *all, const char *name, const tsr__tensor_view *view, tsr_error *err);
+/* One float32 number. */
+tsr_status tsr__union_add_number(tsr__union *all, const char *name, float value, tsr_error *err);
 /* The metadata key tessera.config: a JSON object, borrowed. The first one stays. */
 tsr_status tsr__union_set_config(tsr__union *all, const json_t *config, tsr_error *err);
 /* Makes weights of it; the union is gone, also after a failure. */

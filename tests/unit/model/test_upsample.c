@@ -61,7 +61,7 @@ static void upsample__equals_its_definition_for_cut_pictures_too(void **state) {
     assert_int_equal(tsr__nn_new(&nn, &options, &err), TSR_OK);
     assert_int_equal(tsr__weights_open(&weights, path, &err), TSR_OK);
     assert_int_equal(tsr__loader_init(&loader, nn, weights, "net", "a test", &err), TSR_OK);
-    assert_int_equal(tsr__upsample_load(&loader, &packed, C, "up", &err), TSR_OK);
+    assert_int_equal(tsr__upsample_load(&loader, &packed, C, TSR__WITH_BIAS, "up", &err), TSR_OK);
     const int sizes[][4] = { { 3, 4, 6, 8 }, { 3, 4, 5, 8 }, { 3, 4, 6, 7 },
                              { 3, 4, 5, 7 }, { 1, 1, 1, 1 }, { 1, 2, 2, 3 } };
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
