@@ -48,6 +48,7 @@ void bench_profile(bench_report *report, tsr__nn *nn, int limit, double peak_gfl
 tsr_status bench_kernels(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_unet(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_vae(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_taesd(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_regions(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_regions_demo(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_lora(const bench_options *options, bench_report *report, tsr_error *err);

@@ -24,6 +24,7 @@ static const struct {
     { "kernels", "layers of Stable Diffusion 1.5, one by one, against oneDNN's matmul", bench_kernels },
     { "unet", "Stable Diffusion 1.5's UNet whole, batch 2, on synthetic weights", bench_unet },
     { "vae", "Stable Diffusion 1.5's decoder whole, 512 x 512, on synthetic weights", bench_vae },
+    { "taesd", "TAESD's decoder against the VAE's, to 512 x 512 and 1024 x 1024, on synthetic weights", bench_taesd },
     { "regions", "1, 2, 4 and 8 regions in each mode against a plain run, Stable Diffusion 1.5's size", bench_regions },
     { "regions-demo", "the same with the shipped model at 128 x 128, and history restart", bench_regions_demo },
     { "lora", "two regions with a LoRA each against the same without, Stable Diffusion 1.5's size", bench_lora },

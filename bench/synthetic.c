@@ -365,3 +365,63 @@ synthetic_entry *synthetic_lora_entries(int rank, int *count) {
     *count = lora.count;
     return lora.entries;
 }
+
+/* --- autoencoders alone ------------------------------------------------------------------------------------------------- */
+
+/* A convolution without a bias, or with one. */
+static void tiny_conv(plan *p, int64_t out, int64_t in, int bias, const char *format, ...) {
+    NAMED(name);
+    conv(p, out, in, "%s", name);
+    if (!bias) p->parameters -= p->entries[--p->count].shape[0];
+}
+
+/* 64 wide; blocks of three convolutions; doublings at three places. Sequences as the original files number them. */
+static void plan_taesd(plan *p, int is_decoder) {
+    enum { WIDE = 64, LEVELS = 4, LATENT = 4, COLOURS = 3 };
+    const char *half = is_decoder ? "taesd_decoder" : "taesd_encoder";
+    int place = is_decoder ? 1 : 0;
+    tiny_conv(p, WIDE, is_decoder ? LATENT : COLOURS, 1, "%s.%d", half, place);
+    place += is_decoder ? 2 : 1;
+    for (int level = 0; level < LEVELS; level++) {
+        const int blocks = level == (is_decoder ? LEVELS - 1 : 0) ? 1 : 3;
+        if (level && is_decoder) p->places *= 4;
+        if (level && is_decoder) place++; /* the doubling has no weights */
+        if (level && !is_decoder) p->places /= 4;
+        if (level) tiny_conv(p, WIDE, WIDE, 0, "%s.%d", half, place++);
+        for (int b = 0; b < blocks; b++, place++)
+            for (int k = 0; k < 3; k++) tiny_conv(p, WIDE, WIDE, 1, "%s.%d.conv.%d", half, place, 2 * k);
+    }
+    tiny_conv(p, is_decoder ? COLOURS : LATENT, WIDE, 1, "%s.%d", half, place);
+}
+
+static void plan_vaes(plan *p, double flop[2], int h, int w) {
+    const int64_t one = 1;
+    p->entries = malloc(SYNTHETIC_MAX_ENTRIES * sizeof *p->entries);
+    if (!p->entries) abort();
+    p->places = (int64_t)h * w;
+    p->prefix = "full";
+    plan_decoder(p);
+    flop[0] = p->flop;
+    plan_encoder(p);
+    p->flop = 0;
+    p->places = (int64_t)h * w;
+    p->prefix = "tiny";
+    plan_taesd(p, 1);
+    flop[1] = p->flop;
+    plan_taesd(p, 0);
+    add(p, SYNTHETIC_GAMMA, 1, &one, "vae_scale", "");
+}
+
+synthetic_entry *synthetic_vae_entries(int *count) {
+    plan p = { 0 };
+    double flop[2];
+    plan_vaes(&p, flop, 64, 64);
+    *count = p.count;
+    return p.entries;
+}
+
+void synthetic_vae_flop(double flop[2], int h, int w) {
+    plan p = { 0 };
+    plan_vaes(&p, flop, h, w);
+    free(p.entries);
+}

@@ -25,6 +25,10 @@ const char *synthetic_checkpoint(synthetic_family family);
 /* The same for a kohya LoRA of that rank on SD1.5's UNet; two of a rank, which 0 and 1, differ in their values. The path is
  * valid until the next call. */
 const char *synthetic_lora(int rank, int which);
+/* The same for SD1's VAE under "full" and TAESD under "tiny"; about 170 MB. */
+const char *synthetic_vaes(void);
+/* Operations of a decode of h x w cells: of the full one, of the tiny one. */
+void synthetic_vae_flop(double flop[2], int h, int w);
 /* Removes the files. */
 void synthetic_clean(void);
 

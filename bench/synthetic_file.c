@@ -144,12 +144,27 @@ const char *synthetic_lora(int rank, int which) {
     return good ? path : NULL;
 }
 
+static const char vaes_name[] = "tessera-bench-vaes.safetensors";
+
+const char *synthetic_vaes(void) {
+    static char path[PATH_SIZE];
+    int count = 0;
+    file_path(path, vaes_name);
+    if (access(path, R_OK) == 0) return path;
+    synthetic_entry *entries = synthetic_vae_entries(&count);
+    int good = make_file(path, entries, count, 521288629u, "180 MB");
+    free(entries);
+    return good ? path : NULL;
+}
+
 void synthetic_clean(void) {
     char path[PATH_SIZE], name[64];
     for (int i = 0; i < FAMILIES; i++) {
         file_path(path, files[i].name);
         unlink(path);
     }
+    file_path(path, vaes_name);
+    unlink(path);
     for (int i = 0; i < LORA_RANKS * LORAS; i++) {
         lora_name(name, sizeof name, lora_ranks[i / LORAS], i % LORAS);
         file_path(path, name);

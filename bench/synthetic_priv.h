@@ -20,4 +20,7 @@ synthetic_entry *synthetic_entries(synthetic_family family, int *count);
 /* Those of a kohya LoRA on all transformer layers of SD1.5's UNet. */
 synthetic_entry *synthetic_lora_entries(int rank, int *count);
 
+/* SD1's VAE under "full", TAESD under "tiny". */
+synthetic_entry *synthetic_vae_entries(int *count);
+
 #endif /* SYNTHETIC_PRIV_H */
