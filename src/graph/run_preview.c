@@ -44,8 +44,8 @@ tsr_image *tsr__run_preview(tsr__running *run, const tsr_progress *progress) {
     tsr_engine *engine = tsr__slot_now(slot);
     const int *shape = progress->shape;
     /* No network goes for it in the middle of sampling. */
-    int can_build =
-        tsr__budget_has_room_for_vae(engine, tsr__engine_vae_bytes_least(shape[3] * FACTOR, shape[2] * FACTOR, 0));
+    int can_build = tsr__budget_has_room_for_vae(
+        engine, tsr__engine_vae_bytes_least(engine, shape[3] * FACTOR, shape[2] * FACTOR, 0));
     const tsr__preview_map *map = slot->preview.channels || can_build ? map_of(slot) : NULL;
     if (map && can_build && map->decode_seconds * shape[2] * shape[3] <= DECODING_SHARE * least)
         image = decode(engine, progress);
