@@ -99,10 +99,11 @@ static tsr_status fill_input(const tsr_engine *engine, float *to, const batch *b
     size_t stride = (size_t)b->channels * plane;
     const tsr_engine *host = engine->host ? engine->host : engine;
     const tsr_latent *given = ((const tsr__conditioning *)call->cond)->concat;
+    if (!given) given = engine->checkpoint.variant == TSR_VARIANT_EDIT ? host->edited : host->concat;
     for (size_t n = 0; n < (size_t)shape[0]; n++)
         for (size_t k = 0; k < count; k++) to[n * stride + k] = call->x[n * count + k] / scale;
     if (stride == count) return TSR_OK;
-    return tsr__concat_fill(to + count, stride, engine, given ? given : host->concat, call, shape, err);
+    return tsr__concat_fill(to + count, stride, engine, given, call, shape, err);
 }
 
 static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], tsr_error *err) {

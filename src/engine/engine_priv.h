@@ -60,6 +60,7 @@ struct tsr_engine {
     tsr__control_file *control_files;      /* networks that were opened */
     const tsr_engine_callbacks *callbacks; /* of the run in hand, or NULL */
     const tsr_latent *concat; /* likewise: its picture as inpainting networks see it; of a guest: its host's */
+    const tsr_latent *edited; /* likewise: as networks that edit pictures see it */
     tsr_engine *guests;       /* models that regions brought, each once; owned */
     tsr_engine *next_guest;
     tsr_engine *host; /* of a guest; else NULL */

@@ -225,6 +225,7 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
         from->concat = NULL;
     }
     engine->concat = job->concat;
+    engine->edited = job->encodes_init || job->scene->text[TSR__OPT_INIT_LATENT] ? job->latent : NULL;
     TSR_TRY(run_job(result, engine, job, from, err));
     result->swaps = engine->budget->swaps - before.swaps;
     result->swap_seconds = engine->budget->swap_seconds - before.swap_seconds;
@@ -241,6 +242,7 @@ done:
     engine->callbacks = NULL;
     tsr__budget_end_job(engine->budget);
     engine->concat = NULL;
+    engine->edited = NULL;
     tsr__job_free(job);
     tsr_result_free(result);
     return status;

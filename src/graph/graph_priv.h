@@ -73,10 +73,11 @@ typedef struct tsr__adapter {
     double model, clip;
 } tsr__adapter;
 
-/* A text and its control as one model's network wants them. */
+/* A text, its control and its picture as one model's network wants them. */
 typedef struct tsr__bound {
     tsr__text *text;
     tsr__control *control;
+    tsr__value *concat;
     tsr__conditioning *cond;
     struct tsr__bound *next;
 } tsr__bound;

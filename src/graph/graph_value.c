@@ -39,6 +39,7 @@ static void clear_cond(tsr__cond *cond) {
     tsr__text_unref(cond->text);
     tsr__value_unref(cond->mask);
     tsr__control_unref(cond->control);
+    tsr__value_unref(cond->concat);
 }
 
 void tsr__control_unref(tsr__control *control) {
@@ -86,6 +87,7 @@ static size_t conds_bytes(const tsr__value *value) {
             add(bytes, sizeof *value->conds +
                            ((size_t)text->tokens * (size_t)text->width + (size_t)text->pooled_width) * sizeof(float));
         if (value->conds[i].mask) bytes = add(bytes, tsr__value_bytes(value->conds[i].mask));
+        if (value->conds[i].concat) bytes = add(bytes, tsr__value_bytes(value->conds[i].concat));
         for (const tsr__control *at = value->conds[i].control; at; at = at->previous)
             bytes = add(bytes, tsr__value_bytes(at->image));
     }
@@ -247,6 +249,7 @@ static void copy_cond(tsr__cond *to, const tsr__cond *from) {
     to->text->refs++;
     to->mask = tsr__value_ref(from->mask);
     if (to->control) to->control->refs++;
+    to->concat = tsr__value_ref(from->concat);
 }
 
 tsr_status tsr__value_join_conds(tsr__value **out, const tsr__value *a, const tsr__value *b, tsr_error *err) {

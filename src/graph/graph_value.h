@@ -87,6 +87,8 @@ typedef struct tsr__cond {
     int mask_bounds;       /* evaluated on the mask's bounding box only */
     double start, end;     /* of the sampling, 0..1 */
     tsr__control *control; /* NULL: none */
+    struct tsr__value
+        *concat; /* NULL or LATENT: a picture of its own and, as its noise mask, a mask (engine_concat.h) */
 } tsr__cond;
 
 typedef struct tsr__value {

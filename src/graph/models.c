@@ -16,6 +16,7 @@ static void clear_bound(tsr__slot *slot) {
         free(slot->bound->cond);
         tsr__text_unref(slot->bound->text);
         tsr__control_unref(slot->bound->control);
+        tsr__value_unref(slot->bound->concat);
         free(slot->bound);
         slot->bound = next;
     }
@@ -329,7 +330,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
     tsr_engine *engine = tsr__slot_now(slot);
     *out = NULL;
     for (tsr__bound *at = slot->bound; at; at = at->next) {
-        if (at->text != text || at->control != from->control) continue;
+        if (at->text != text || at->control != from->control || at->concat != from->concat) continue;
         *out = at->cond;
         return TSR_OK;
     }
@@ -346,6 +347,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
         memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);
     }
     cond->adapters = slot->base && !slot->merged ? slot->set : NULL;
+    cond->concat = from->concat ? from->concat->latent : NULL;
     TSR_TRY(tsr__control_bind(&cond->controls, engine, from->control, err));
     if (!tsr__budget_is_on(engine)) TSR_TRY(read_text(cond, slot, engine, err));
     TSR_ALLOC_ZERO(err, bound, 1);
@@ -353,6 +355,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
     text->refs++;
     bound->control = from->control;
     if (from->control) from->control->refs++;
+    bound->concat = tsr__value_ref(from->concat);
     bound->cond = cond;
     bound->next = slot->bound;
     slot->bound = bound;
