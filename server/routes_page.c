@@ -83,6 +83,7 @@ static json_t *flag_names(unsigned flags) {
     if (flags & TSR_OPTION_COMMAND) json_array_append_new(list, json_string("command"));
     if (flags & TSR_OPTION_LOCAL) json_array_append_new(list, json_string("local"));
     if (flags & TSR_OPTION_HIDDEN) json_array_append_new(list, json_string("hidden"));
+    if (flags & TSR_OPTION_LIST) json_array_append_new(list, json_string("list"));
     return list;
 }
 

@@ -47,7 +47,8 @@ export class Cards {
       const active = id === this.scene.activeId;
       card.element.classList.toggle('active', active);
       card.pick.setAttribute('aria-pressed', String(active));
-      for (const { row, made } of card.fields) made.element.hidden = !belongs(row, history);
+      const region = this.scene.region(id);
+      for (const { row, made } of card.fields) made.element.hidden = !belongs(row, history, region.settings);
     }
   }
 
@@ -78,7 +79,11 @@ export class Cards {
     card.note.textContent = region.hidden ? 'Hidden: not part of the picture.' : 'Nothing painted yet.';
     const own = card.fields.filter(({ row }) => region.settings[row.key] !== undefined);
     card.summary.textContent = own.length ? `Settings · ${own.length} of its own` : 'Settings';
-    for (const { row, made } of card.fields) made.show(region.settings[row.key]);
+    const history = this.scene.settings.history || 'keep';
+    for (const { row, made } of card.fields) {
+      made.show(region.settings[row.key], region.settings);
+      made.element.hidden = !belongs(row, history, region.settings);
+    }
   }
 
   make(region) {

@@ -1,10 +1,11 @@
 // fields.js - a form field from a row of the option table: its kind, range, default and words come from the server.
 import { h, iconButton, randomSeed } from './dom.js';
+import { picture } from './picture_field.js';
 
 let count = 0;
 
 const WORDS = {
-  cfg: 'Guidance (cfg)', lora: 'Adapters (LoRA)', vae_tile: 'VAE tile', clip_skip: 'Clip skip', seed_2nd: 'Second seed', seed_2nd_mode: 'Second seed mode',
+  cfg: 'Guidance (cfg)', control: 'Control network', control_image: 'Control picture', lora: 'Adapters (LoRA)', vae_tile: 'VAE tile', clip_skip: 'Clip skip', seed_2nd: 'Second seed', seed_2nd_mode: 'Second seed mode',
 };
 
 export function wordsFor(key) {
@@ -21,12 +22,12 @@ function optionList(values, chosen, inherited) {
 /** The choices of a row, or null when it is typed. lists: {sampler: [...], scheduler: [...], model: [...]} from /object_info. */
 function choicesFor(row, lists) {
   if (row.kind === 'choice') return row.choices;
-  if (row.kind === 'sampler' || row.kind === 'scheduler' || row.kind === 'model') return [...(row.choices || []), ...(lists[row.kind] || [])];
+  if (['sampler', 'scheduler', 'model', 'control'].includes(row.kind)) return [...(row.choices || []), ...(lists[row.kind] || [])];
   return null;
 }
 
 function control(row, value, lists, id) {
-  const inherited = row.default === '' ? 'As the base' : null;
+  const inherited = row.default !== '' ? null : row.kind === 'control' ? 'None' : 'As the base';
   const choices = choicesFor(row, lists);
   if (choices) {
     const select = h('select', { id }, optionList(choices, value, inherited));
@@ -42,10 +43,10 @@ function control(row, value, lists, id) {
     return h('textarea', { id, rows: 2, value: value ?? '', placeholder: inherited && row.inherits ? 'As the base' : 'What to keep out' });
   }
   const whole = row.kind === 'int';
-  const number = whole || row.kind === 'float';
+  const number = (whole || row.kind === 'float') && !row.list;
   return h('input', {
     id, type: number ? 'number' : 'text', value: value ?? row.default, placeholder: row.kind === 'adapters' ? 'name:0.8' : row.default === '' ? (row.inherits ? 'As the base' : '') : row.default,
-    inputmode: row.kind === 'seed' ? 'numeric' : number ? 'decimal' : null, autocomplete: 'off', spellcheck: 'false',
+    inputmode: row.kind === 'seed' ? 'numeric' : number || row.kind === 'float' ? 'decimal' : null, autocomplete: 'off', spellcheck: 'false',
     min: number ? row.minimum : null, max: number ? row.maximum : null,
     step: whole ? 1 : number ? (row.maximum <= 1 ? 0.05 : 0.5) : null,
   });
@@ -55,6 +56,10 @@ function control(row, value, lists, id) {
 export function readValue(row, text) {
   if (text === '') return null;
   if (row.kind === 'flag') return text === 'true';
+  if (row.list && text.includes(';')) {
+    const values = text.split(';').map((item) => readValue({ ...row, list: false }, item.trim()));
+    return values.some((value) => value === undefined || value === null) ? undefined : values.join(';');
+  }
   if (row.kind === 'int' || row.kind === 'float') {
     const value = Number(text);
     const fits = Number.isFinite(value) && value >= row.minimum && value <= row.maximum && (row.kind === 'float' || Number.isInteger(value));
@@ -82,8 +87,10 @@ function picker(input, names, take) {
   return select;
 }
 
-/** {element, show(value), fault(text)}. change(value) is called with valid values only. */
+/** {element, show(value, settings), fault(text)}. change(value) is called with valid values only; of a picture with
+ * {name, data}, its bytes as base64. */
 export function field(row, value, lists, change) {
+  if (row.kind === 'picture') return picture(row, wordsFor(row.key), change);
   const id = `field-${++count}`;
   const input = control(row, value, lists, id);
   const error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });

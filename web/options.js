@@ -8,18 +8,21 @@ const NOT_SETTINGS = new Set(['path', 'data', 'box', 'color']);
 // Prompts, size and seed have their own places; batch and denoise have none here (one picture a job, none to start from).
 const SCENE_ELSEWHERE = new Set(['prompt', 'negative', 'width', 'height', 'seed', 'batch', 'denoise', 'mask_channel']);
 const REGION_ELSEWHERE = new Set(['name', 'prompt', 'mask_channel', 'invert', 'denoise']);
+// A file to the command; here one of a folder's names, or a picture whose bytes the scene takes along.
+const FILES = { control: 'control', control_image: 'picture' };
 const MAIN = ['steps', 'cfg', 'sampler', 'scheduler'];
 const REGION_FIRST = ['feather', 'strength', 'negative', 'cfg', 'sampler', 'scheduler', 'lora', 'model', 'start', 'end', 'seed'];
 
 export async function loadOptions() {
-  const [table, sampler, painter, adapters] = await Promise.all([api.options(), api.nodes('KSampler'), api.nodes(SCENE_NODE),
-    api.files('loras')]);
-  const usable = (row) => !NOT_SETTINGS.has(row.kind) && !row.flags.length;
-  const scene = table.scene.filter((row) => usable(row) && !SCENE_ELSEWHERE.has(row.key));
+  const [table, sampler, painter, adapters, control] = await Promise.all([api.options(), api.nodes('KSampler'), api.nodes(SCENE_NODE),
+    api.files('loras'), api.files('controlnet')]);
+  const usable = (row) => !NOT_SETTINGS.has(row.kind) && row.flags.every((flag) => flag === 'list');
+  const settled = (row) => ({ ...row, kind: FILES[row.key] || row.kind, list: row.flags.includes('list') });
+  const scene = table.scene.map(settled).filter((row) => usable(row) && !SCENE_ELSEWHERE.has(row.key));
   const byScene = new Set(table.scene.map((row) => row.key));
   const models = choicesOf(painter, 'ckpt_name');
   // A region's own model is a file to the command, and one of the models folder here.
-  const region = table.region.map((row) => (row.key === 'model' ? { ...row, kind: 'model' } : row))
+  const region = table.region.map((row) => (row.key === 'model' ? { ...row, kind: 'model' } : settled(row)))
     .filter((row) => usable(row) && !REGION_ELSEWHERE.has(row.key))
     .map((row) => ({ ...row, inherits: row.default === '' && byScene.has(row.key) }));
   return {
@@ -28,7 +31,7 @@ export async function loadOptions() {
     region: REGION_FIRST.map((key) => region.find((row) => row.key === key)).filter(Boolean)
       .concat(region.filter((row) => !REGION_FIRST.includes(row.key))),
     row: (key) => table.scene.find((row) => row.key === key),
-    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler'), model: models, adapters },
+    lists: { sampler: choicesOf(sampler, 'sampler_name'), scheduler: choicesOf(sampler, 'scheduler'), model: models, adapters, control },
     models,
   };
 }
@@ -39,8 +42,10 @@ function grouped(rows) {
   return groups;
 }
 
-/** Whether an option has a meaning under a history: its help begins with the one it belongs to. */
-export function belongs(row, history) {
+/** Whether an option has a meaning beside these settings of its scope and under a history: its help begins with the one it
+ * belongs to. */
+export function belongs(row, history, settings) {
+  if (row.key.startsWith('control_') && !settings.control) return false;
   const only = /^(keep|restart)\b[^:.]*:/.exec(row.help);
   if (!only) return true;
   const other = only[1] === 'keep' ? 'restart:' : 'keep:';

@@ -9,6 +9,14 @@ import { randomId } from './dom.js';
 export const MOST_REGIONS = 256;
 const COLOURS = ['#e4572e', '#2e86de', '#2a9d5c', '#b5179e', '#d98e04', '#6c5ce7', '#009aa6', '#c2185b', '#7a8f00', '#8d6e63'];
 
+/** A value of a setting; null for the default. A picture, {name, data}, brings its bytes along. */
+function assign(settings, key, value) {
+  delete settings[`${key}_data`];
+  if (value === null || value === '') delete settings[key];
+  else if (typeof value === 'object') [settings[key], settings[`${key}_data`]] = [value.name, value.data];
+  else settings[key] = value;
+}
+
 export class Scene extends EventTarget {
   constructor() {
     super();
@@ -39,8 +47,7 @@ export class Scene extends EventTarget {
   }
 
   set(key, value) {
-    if (value === null || value === '') delete this.settings[key];
-    else this.settings[key] = value;
+    assign(this.settings, key, value);
     this.tell('settings', key);
   }
 
@@ -50,8 +57,7 @@ export class Scene extends EventTarget {
   }
 
   setRegion(region, key, value) {
-    if (value === null || value === '') delete region.settings[key];
-    else region.settings[key] = value;
+    assign(region.settings, key, value);
     this.tell(key === 'feather' || key === 'strength' ? 'mask' : 'region', region);
   }
 

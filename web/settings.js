@@ -118,8 +118,8 @@ export class SettingsPanel {
     byId('model').value = scene.model;
     const history = settings.history || 'keep';
     for (const [name, made] of this.fields) {
-      made.show(settings[name]);
-      made.element.hidden = !belongs(this.rows.get(name), history);
+      made.show(settings[name], settings);
+      made.element.hidden = !belongs(this.rows.get(name), history, settings);
     }
   }
 

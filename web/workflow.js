@@ -9,15 +9,21 @@ const OUTSIDE = new Set(['tessera_scene', 'regions', 'model', 'width', 'height',
   'color_image', 'output', 'threads', 'preview', 'show', 'quality', 'save_latent', 'dry_run']);
 const PLACES = new Set(['name', 'color_bytes', 'box', 'mask', 'color', 'mask_channel', 'invert', 'mask_data']);
 
+/** Without what belongs to a control network where none is chosen. */
+function controlled(settings) {
+  if (settings.control) return settings;
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => !key.startsWith('control_')));
+}
+
 /** Tessera's scene (docs/scene.md) of the regions that take part: shown, and painted somewhere. */
 export async function sceneJson(scene) {
   const regions = [];
   for (const region of scene.regions) {
     if (region.hidden || !scene.isPainted(region)) continue;
     const file = await encodeMask(region.mask, scene.width, scene.height);
-    regions.push({ ...(region.name ? { name: region.name } : {}), ...region.settings, mask_data: toBase64(file) });
+    regions.push({ ...(region.name ? { name: region.name } : {}), ...controlled(region.settings), mask_data: toBase64(file) });
   }
-  return { ...scene.settings, width: scene.width, height: scene.height, regions };
+  return { ...controlled(scene.settings), width: scene.width, height: scene.height, regions };
 }
 
 /** What the scene's JSON does not say: colours, and regions that were hidden or empty. In the order of the list. */
@@ -114,8 +120,10 @@ async function placeOf(region, colours, width, height, notes, label) {
   return mask;
 }
 
+/** Without some keys, and with lists as the text that a person would type. */
 function without(object, keys) {
-  return Object.fromEntries(Object.entries(object).filter(([key, value]) => !keys.has(key) && value !== null && typeof value !== 'object'));
+  const texts = Object.entries(object).map(([key, value]) => [key, Array.isArray(value) ? value.join(';') : value]);
+  return Object.fromEntries(texts.filter(([key, value]) => !keys.has(key) && value !== null && typeof value !== 'object'));
 }
 
 /** A snapshot for Scene.load from scene JSON; `page` is what pageState wrote, or null. notes gathers what was lost. */

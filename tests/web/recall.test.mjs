@@ -106,7 +106,7 @@ test('a mask is imported by button and by drop, scaled to the sheet', async () =
   await page.page.fill('#base-prompt', 'sea');
   await page.page.click('#add-region');
   const mask = { name: 'm.png', mimeType: 'image/png', buffer: greyPng(96, 64, (x) => (x < 48 ? 255 : 0)) };
-  await page.card(0).locator('input[type=file]').setInputFiles(mask);
+  await page.card(0).locator('.card-head input[type=file]').setInputFiles(mask);
   await until(async () => (await page.scene()).regions.length === 1, 'the mask');
   const first = (await page.masks())[0];
   assert.deepEqual([first.width, first.height, first.painted], [192, 128, 96 * 128]);
