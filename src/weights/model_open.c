@@ -20,10 +20,36 @@ int tsr__model_files_given(const tsr__model_files *files) {
     return given(files->unet) || given(files->text[0]) || given(files->text[1]) || given(files->vae);
 }
 
+/* Takes file. */
+static tsr_status name_again(tsr__weights **out, tsr__weights *file, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__union *all = NULL;
+    tsr__encoders found = { .count = 0 };
+    TSR_TRY(tsr__union_new(&all, path, err));
+    status = tsr__union_own(all, file, err);
+    tsr__weights *source = file;
+    file = NULL;
+    if (status != TSR_OK) goto done;
+    const tsr__unet_needs needs = tsr__parts_needs(source);
+    TSR_TRY(tsr__parts_add_unet(all, source, err));
+    if (tsr__parts_find_text(&found, source)) TSR_TRY(tsr__parts_add_text(all, &found, needs, path, err));
+    if (tsr__parts_has_vae(source)) TSR_TRY(tsr__parts_add_vae(all, source, needs.kind, err));
+    status = tsr__union_finish(out, all, err);
+    all = NULL;
+done:
+    tsr__weights_close(file);
+    tsr__union_free(all);
+    return status;
+}
+
 static tsr_status open_one(tsr__weights **out, const char *path, tsr_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return tsr__diffusers_open(out, path, err);
-    return tsr__weights_open_any(out, path, err);
+    tsr_status status = tsr__weights_open_any(out, path, err);
+    if (status != TSR_OK || !tsr__parts_is_renamed(*out)) return status;
+    tsr__weights *file = *out;
+    *out = NULL;
+    return name_again(out, file, path, err);
 }
 
 /* The files that are open, in the order of preference for metadata. */
