@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "weights/model_parts.h"
+#include "weights/packed_file.h"
 #include "weights/pth.h"
 #include "weights/taesd_files.h"
 #include "weights/weights_priv.h"
@@ -62,7 +63,8 @@ static tsr_status open_source(tsr__weights **out, tsr__union *all, const char *p
     *out = NULL;
     if (!given(path)) return TSR_OK;
     status = open_one(out, path, err);
-    return status == TSR_OK ? tsr__union_own(all, *out, err) : status;
+    if (status == TSR_OK) status = tsr__union_own(all, *out, err);
+    return status == TSR_OK ? tsr__packed_refuse(*out, "be joined with parts of other files", err) : status;
 }
 
 /* A VAE may also lie in a folder without a model_index.json. */
