@@ -23,6 +23,7 @@ static int add(char **text, char *more) {
 static char *dtype_line(const tsr__checkpoint_info *info, const tsr__weights *weights) {
     size_t bytes[TSR_DTYPE_COUNT_] = { 0 };
     char *text = tsr__strdup("types:");
+    (void)tsr__packed_count(weights, &bytes[TSR_DTYPE_PACKED]);
     for (size_t i = 0; i < tsr__weights_count(weights); i++)
         bytes[tsr__weights_at(weights, i)->dtype] += tsr__tensor_bytes(tsr__weights_at(weights, i));
     for (int i = 0; i < TSR_DTYPE_COUNT_; i++)
