@@ -52,7 +52,7 @@ static tsr_status run_plan(tsr_latent **out, int scene, tsr_guide guide, const f
 static tsr_status run_scene(tsr_latent **out, int scene, const tsr_run_hooks *hooks, tsr_error *err) {
     static const float means[3] = { 0.5f, 0.0f, -0.7f };
     tsr_denoiser denoiser = { .struct_size = sizeof denoiser, .denoise = gaussian_denoise, .latent_scale = 0.18215f };
-    tsr_guide guide = { &denoiser, &means[0], &means[1], 2.0f, 0.0 };
+    tsr_guide guide = { &denoiser, &means[0], &means[1], 2.0f, 0.0, 0.0 };
     tsr_sigma_table *table = NULL;
     tsr_latent *latent = NULL;
     *out = NULL;

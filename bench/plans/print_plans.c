@@ -51,7 +51,7 @@ static tsr_status world_init(world *w, tsr_error *err) {
     TSR_TRY(tsr_sigma_table_new(&w->table, 0.00085, 0.012, 1000, err));
     w->denoiser = (tsr_denoiser){ .struct_size = sizeof w->denoiser, .denoise = denoise, .latent_scale = 0.18215f };
     w->denoiser.table = w->table;
-    for (int i = 0; i < 3; i++) w->guides[i] = (tsr_guide){ &w->denoiser, &prompts[i], &prompts[3], 4.0f, 0.0 };
+    for (int i = 0; i < 3; i++) w->guides[i] = (tsr_guide){ &w->denoiser, &prompts[i], &prompts[3], 4.0f, 0.0, 0.0 };
     for (int i = 0; i < 2; i++)
         TSR_TRY(tsr_mask_from_box(&w->halves[i], SIDE, SIDE, i * SIDE / 2, 0, SIDE / 2, SIDE, err));
 done:

@@ -55,9 +55,9 @@ typedef struct tsr_engine_options {
     const tsr_adapter *adapters; /* merged in this order; read by tsr_engine_open only */
     int adapter_count;
     tsr_model_parts parts;
-    tsr_choice v_prediction; /* on: the network predicts v; off: eps; auto: what the files tell */
-    tsr_choice zero_snr;     /* whether the noise levels end at (nearly) pure noise; auto: what the files tell */
-    int partial;             /* not 0: what the model lacks is an error only when it is needed */
+    const char *prediction; /* what the network gives: "eps", "v", "lcm" or "x0"; NULL or "auto": what the files tell */
+    tsr_choice zero_snr;    /* whether the noise levels end at (nearly) pure noise; auto: what the files tell */
+    int partial;            /* not 0: what the model lacks is an error only when it is needed */
     size_t memory_budget; /* bytes that packed weights and activations of a run may take, over all its models; 0: any */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                                        \
@@ -211,22 +211,6 @@ typedef struct tsr_convert_options {
  * cannot hold it; IO; CANCELLED. */
 TSR_API tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
                                      const tsr_convert_options *options, tsr_error *err);
-
-typedef struct tsr_pack_options {
-    size_t struct_size;
-    tsr_precision precision; /* of UNet and VAE; text encoders compute in f32 */
-    int threads; /* 0: all that the process may use. A cache serves any number; its layouts are chosen for this one */
-    void *user;
-    /* Before every weight that is written, in bytes of packed weights; not 0 stops with TSR_CANCELLED. May be NULL. */
-    int (*progress)(void *user, size_t done, size_t total);
-} tsr_pack_options;
-#define TSR_PACK_OPTIONS_INIT                                                                                          \
-    { sizeof(tsr_pack_options), TSR_PRECISION_AUTO, 0, 0, 0 }
-/* Writes a full model (given as to tsr_convert_model) as a packed cache for this processor and library (docs/packed.md), which
- * tsr_engine_open takes in the place of the model; whole or not at all. options and report may be NULL. Errors also:
- * UNSUPPORTED (parts missing, no bf16, a cache), CANCELLED. */
-TSR_API tsr_status tsr_pack_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
-                                  const tsr_pack_options *options, tsr_error *err);
 
 #ifdef __cplusplus
 }

@@ -45,8 +45,8 @@ typedef struct tsr_region {
 } tsr_region;
 #define TSR_REGION_INIT                                                                                                \
     {                                                                                                                  \
-        sizeof(tsr_region), 0, 0, { 0, 0, 0, 1.0f, 0.0 }, 0, 0, 1.0f, 0.0f, 1.0f, 0, 0.0f, TSR_VARIATION_LINEAR, 0.0f, \
-            1.0f, 0, 0                                                                                                 \
+        sizeof(tsr_region), 0, 0, { 0, 0, 0, 1.0f, 0.0, 0.0 }, 0, 0, 1.0f, 0.0f, 1.0f, 0, 0.0f, TSR_VARIATION_LINEAR,  \
+            0.0f, 1.0f, 0, 0                                                                                           \
     }
 
 /* What is painted where no region is. */
@@ -60,7 +60,7 @@ typedef struct tsr_region_base {
     const tsr_solver_options *solver;
 } tsr_region_base;
 #define TSR_REGION_BASE_INIT                                                                                           \
-    { sizeof(tsr_region_base), { 0, 0, 0, 1.0f, 0.0 }, 0, 0, 1.0f, 0, 0 }
+    { sizeof(tsr_region_base), { 0, 0, 0, 1.0f, 0.0, 0.0 }, 0, 0, 1.0f, 0, 0 }
 
 typedef enum tsr_history { TSR_HISTORY_KEEP = 0, TSR_HISTORY_RESTART = 1 } tsr_history;
 

@@ -31,6 +31,9 @@ typedef struct tsr_guide {
     /* 0: a noise mask says how much of each prediction counts. Above 0, up to 1: it says from when on a pixel is painted, as
      * ComfyUI's DifferentialDiffusion with that strength (docs/inpainting.md); between, a blend of both. */
     double differential;
+    /* Above 0, up to 1: so much of the guided prediction is brought back to the spread of the positive one, as ComfyUI's
+     * RescaleCFG (Lin et al. 2023): as v, for each picture of the batch. 0: not at all. */
+    double rescale;
 } tsr_guide;
 
 typedef enum tsr_progress_event {

@@ -28,7 +28,7 @@ typedef struct tsr_ksampler_provider {
     double denoise; /* in (0, 1] */
 } tsr_ksampler_provider;
 #define TSR_KSAMPLER_PROVIDER_INIT                                                                                     \
-    { sizeof(tsr_ksampler_provider), { 0, 0, 0, 1.0f, 0.0 }, 0, 0, 0, 20, 1.0 }
+    { sizeof(tsr_ksampler_provider), { 0, 0, 0, 1.0f, 0.0, 0.0 }, 0, 0, 0, 20, 1.0 }
 
 typedef struct tsr_two_samplers_options {
     size_t struct_size;

@@ -7,16 +7,15 @@
 
 #include "core/clock.h"
 #include "engine/engine_memory.h"
-#include "engine/engine_pack.h"
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
 #include "weights/model_open.h"
-#include "weights/packed_file.h"
 
 /* The training schedule of all families; checkpoints do not hold it. */
 #define SD_BETA_START 0.00085
 #define SD_BETA_END   0.012
 #define SD_TIMESTEPS  1000
+#define LCM_TIMESTEPS 50 /* that latent consistency models were distilled to */
 #define LATENT_FACTOR 8
 
 /* Full-size networks have 320 channels; small models of the same layouts were trained at 128 pixels. */
@@ -24,19 +23,39 @@ static int native_pixels(const tsr_engine *engine) {
     return engine->checkpoint.unet_channels >= 256 ? engine->family->native_pixels : 128;
 }
 
+tsr_status tsr__engine_new_table(tsr_sigma_table **out, int lcm, int zero_snr, tsr_error *err) {
+    tsr_sigma_table *whole = NULL;
+    *out = NULL;
+    tsr_status status = zero_snr ? tsr_sigma_table_new_zero_snr(&whole, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err)
+                                 : tsr_sigma_table_new(&whole, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    if (status != TSR_OK) return status;
+    if (!lcm) {
+        *out = whole;
+        return TSR_OK;
+    }
+    status = tsr_sigma_table_new_distilled(out, whole, LCM_TIMESTEPS, err);
+    tsr_sigma_table_free(whole);
+    return status;
+}
+
 static tsr_status make_table(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     int zero_snr = 0;
     tsr_status status = tsr__family_zero_snr(&zero_snr, engine->weights, engine->config, err);
     if (status != TSR_OK) return status;
     if (options->zero_snr != TSR_CHOICE_AUTO) zero_snr = options->zero_snr == TSR_CHOICE_ON;
-    if (zero_snr) return tsr_sigma_table_new_zero_snr(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
-    return tsr_sigma_table_new(&engine->table, SD_BETA_START, SD_BETA_END, SD_TIMESTEPS, err);
+    status = tsr__engine_new_table(&engine->table, engine->prediction == TSR_PREDICTION_LCM, zero_snr, err);
+    engine->sampling.rule = (tsr__output_rule)engine->prediction;
+    engine->sampling.data = 1.0;
+    engine->sampling.table = engine->table;
+    return status;
 }
 
 static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     tsr__nn_options nn = { .threads = engine->threads };
-    tsr_status status = tsr__pack_precision(&nn.precision, engine->weights, options->precision, err);
-    if (status == TSR_OK) status = tsr__nn_new(&engine->nn, &nn, err);
+    int want_bf16 =
+        options->precision == TSR_PRECISION_BF16 || (options->precision == TSR_PRECISION_AUTO && tsr__nn_has_bf16());
+    nn.precision = want_bf16 ? TSR__BF16 : TSR__F32;
+    tsr_status status = tsr__nn_new(&engine->nn, &nn, err);
     if (status == TSR_OK) status = make_table(engine, options, err);
     engine->denoiser.struct_size = sizeof engine->denoiser;
     engine->denoiser.user = engine;
@@ -107,6 +126,18 @@ done:
     return status;
 }
 
+/* *out stays what it is where nothing is told. */
+static tsr_status choose_prediction(tsr_prediction *out, const char *told, tsr_error *err) {
+    static const char *const names[] = { "eps", "v", "lcm", "x0" };
+    if (!told || strcmp(told, "auto") == 0) return TSR_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(told, names[i]) != 0) continue;
+        *out = (tsr_prediction)i;
+        return TSR_OK;
+    }
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "prediction: '%.40s' is not auto, eps, v, lcm or x0", told);
+}
+
 static tsr_status open_weights(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__model_files files = { .model = NULL };
@@ -117,8 +148,7 @@ static tsr_status open_weights(tsr_engine *engine, const tsr_engine_options *opt
     engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
     TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, &engine->checkpoint,
                                    engine->config, err));
-    if (options->v_prediction != TSR_CHOICE_AUTO)
-        engine->prediction = options->v_prediction == TSR_CHOICE_ON ? TSR_PREDICTION_V : TSR_PREDICTION_EPS;
+    TSR_TRY(choose_prediction(&engine->prediction, options->prediction, err));
 done:
     return status;
 }
@@ -144,8 +174,8 @@ done:
     return status;
 }
 
-static tsr_choice read_choice(const char *text, const char *on) {
-    return strcmp(text, "auto") == 0 ? TSR_CHOICE_AUTO : strcmp(text, on) == 0 ? TSR_CHOICE_ON : TSR_CHOICE_OFF;
+static tsr_choice read_choice(const char *text) {
+    return strcmp(text, "auto") == 0 ? TSR_CHOICE_AUTO : strcmp(text, "on") == 0 ? TSR_CHOICE_ON : TSR_CHOICE_OFF;
 }
 
 tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_error *err) {
@@ -156,8 +186,8 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
     options.parts.text_encoder = scene->text[TSR__OPT_TEXT_ENCODER];
     options.parts.text_encoder_2 = scene->text[TSR__OPT_TEXT_ENCODER_2];
     options.parts.vae = scene->text[TSR__OPT_VAE];
-    options.v_prediction = read_choice(tsr__scene_text(scene, TSR__OPT_PREDICTION), "v");
-    options.zero_snr = read_choice(tsr__scene_text(scene, TSR__OPT_ZSNR), "on");
+    options.prediction = tsr__scene_text(scene, TSR__OPT_PREDICTION);
+    options.zero_snr = read_choice(tsr__scene_text(scene, TSR__OPT_ZSNR));
     options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
     (void)tsr_size_parse(&options.memory_budget, tsr__scene_text(scene, TSR__OPT_MEMORY),
                          NULL); /* checked when it was set */
@@ -211,7 +241,6 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     TSR_TRY(tsr__budget_make_room(engine, TSR__NETWORK_TEXT, 0, err));
     if (engine->text) return TSR_OK;
     TSR_TRY(need_part(engine, TSR_PART_TEXT, err));
-    tsr__packed_want(engine->weights, TSR_PART_TEXT);
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
     if (!engine->text_nn) {
@@ -234,7 +263,6 @@ tsr_status tsr__engine_need_unet_for(tsr_engine *engine, size_t call, tsr_error 
     status = need_part(engine, TSR_PART_UNET, err);
     if (status != TSR_OK) return status;
     double start = tsr__seconds();
-    tsr__packed_want(engine->weights, TSR_PART_UNET);
     status = tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_UNET, tsr__seconds() - start);
     return status;
@@ -249,7 +277,6 @@ tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *
     if (status != TSR_OK || engine->vae) return status;
     status = need_part(engine, TSR_PART_VAE, err);
     if (status != TSR_OK) return status;
-    tsr__packed_want(engine->weights, TSR_PART_VAE);
     status = tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
     return status;

@@ -1,7 +1,6 @@
 /* engine/engine_denoise.c - the UNet as sampling sees it: calls of equal sigma become one batch.
  *
- * Owns the model's scalings (eps and v; formulas in reference/comfyui-sampling.md, "Latents, noise, model scaling"). Knows
- * nothing of guidance. */
+ * What the output means is engine_sampling.h's. Knows nothing of guidance. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,17 +67,6 @@ done:
     return status;
 }
 
-/* denoised from the network's output: eps: x - sigma out; v: x / (sigma^2 + 1) - out sigma / sqrt(sigma^2 + 1). */
-static void to_denoised(float *denoised, const float *x, const float *out, size_t count, double sigma,
-                        tsr_prediction prediction) {
-    float keep = 1.0f, take = (float)sigma;
-    if (prediction == TSR_PREDICTION_V) {
-        keep = (float)(1.0 / (sigma * sigma + 1.0));
-        take = (float)(sigma / sqrt(sigma * sigma + 1.0));
-    }
-    for (size_t i = 0; i < count; i++) denoised[i] = x[i] * keep - out[i] * take;
-}
-
 /* The sizes that SDXL is told are those of the picture it sees: the canvas, or a crop of it. */
 static void fill_labels(const tsr_engine *engine, batch *b, const int shape[4]) {
     const int factor = 8, width = tsr__unet_label_width(engine->unet),
@@ -94,29 +82,30 @@ static void fill_labels(const tsr_engine *engine, batch *b, const int shape[4]) 
 
 /* One call's part of b->in: x scaled, then what is concatenated as it is. */
 static tsr_status fill_input(const tsr_engine *engine, float *to, const batch *b, const tsr_denoise_call *call,
-                             const int shape[4], float scale, tsr_error *err) {
+                             const int shape[4], const tsr__sampling *sampling, tsr_error *err) {
     size_t plane = (size_t)shape[2] * (size_t)shape[3], count = (size_t)shape[1] * plane;
     size_t stride = (size_t)b->channels * plane;
     const tsr_engine *host = engine->host ? engine->host : engine;
     const tsr_latent *given = ((const tsr__conditioning *)call->cond)->concat;
     if (!given) given = engine->checkpoint.variant == TSR_VARIANT_EDIT ? host->edited : host->concat;
     for (size_t n = 0; n < (size_t)shape[0]; n++)
-        for (size_t k = 0; k < count; k++) to[n * stride + k] = call->x[n * count + k] / scale;
+        tsr__sampling_input(to + n * stride, call->x + n * count, count, call->sigma, sampling);
     if (stride == count) return TSR_OK;
     return tsr__concat_fill(to + count, stride, engine, given, call, shape, err);
 }
 
-static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], tsr_error *err) {
+static tsr_status run_batch(tsr_engine *engine, const tsr__sampling *sampling, batch *b, const int shape[4],
+                            tsr_error *err) {
     size_t each = (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3], call_count = each * (size_t)shape[0];
     float sigma = b->calls[0]->sigma; /* NOLINT(clang-analyzer-core.NullDereference): a batch has a first call */
-    float scale = sqrtf(sigma * sigma + 1.0f), timestep = tsr_timestep_of_sigma(engine->table, sigma);
+    float timestep = tsr_timestep_of_sigma(sampling->table, sigma);
     int samples = 0;
     tsr_status status = tsr__engine_check_cancel(engine, err);
     if (status != TSR_OK) return status;
     for (int i = 0; i < b->count; i++) {
         const tsr__conditioning *cond = b->calls[i]->cond;
         float *to = b->in + (size_t)(i * shape[0] * b->channels) * (size_t)shape[2] * (size_t)shape[3];
-        status = fill_input(engine, to, b, b->calls[i], shape, scale, err);
+        status = fill_input(engine, to, b, b->calls[i], shape, sampling, err);
         if (status != TSR_OK) return status;
         for (int k = 0; k < shape[0]; k++) {
             b->timesteps[samples] = timestep;
@@ -147,8 +136,8 @@ static tsr_status run_batch(tsr_engine *engine, batch *b, const int shape[4], ts
         for (size_t i = 0; i < (size_t)samples * each; i++) b->out[i] = NAN;
     else if (status != TSR_OK) return tsr__fail(err, status, "%s", inner.message);
     for (int i = 0; i < b->count; i++)
-        to_denoised(b->calls[i]->denoised, b->calls[i]->x, b->out + (size_t)i * call_count, call_count, (double)sigma,
-                    engine->prediction);
+        tsr__sampling_denoised(b->calls[i]->denoised, b->calls[i]->x, b->out + (size_t)i * call_count, call_count,
+                               sigma, sampling);
     return TSR_OK;
 }
 
@@ -157,9 +146,8 @@ static int same_batch(const tsr_denoise_call *a, const tsr_denoise_call *b) {
            ((const tsr__conditioning *)a->cond)->tokens == ((const tsr__conditioning *)b->cond)->tokens;
 }
 
-tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
-                               tsr_error *err) {
-    tsr_engine *engine = user;
+tsr_status tsr__engine_denoise_as(tsr_engine *engine, const tsr__sampling *sampling, const int shape[4],
+                                  const tsr_denoise_call *calls, int count, tsr_error *err) {
     tsr_status status = TSR_OK;
     batch b = { .count = 0 };
     unsigned char *taken = NULL;
@@ -191,10 +179,16 @@ tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise
             b.calls[b.count++] = &calls[i];
             taken[i] = 1;
         }
-        TSR_TRY(run_batch(engine, &b, shape, err));
+        TSR_TRY(run_batch(engine, sampling, &b, shape, err));
     }
 done:
     batch_clear(&b);
     free(taken);
     return status;
+}
+
+tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
+                               tsr_error *err) {
+    tsr_engine *engine = user;
+    return tsr__engine_denoise_as(engine, &engine->sampling, shape, calls, count, err);
 }

@@ -255,6 +255,7 @@ static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, 
     out->positive = yes;
     out->negative = no;
     out->cfg = (float)cfg;
+    out->rescale = tsr__scene_number(job->scene, TSR__OPT_RESCALE_CFG);
 done:
     tsr__controls_unref(controls);
     free(clean);

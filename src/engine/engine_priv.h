@@ -9,6 +9,7 @@
 #include "engine/engine_concat.h"
 #include "engine/engine_control.h"
 #include "engine/engine_family.h"
+#include "engine/engine_sampling.h"
 #include "engine/scene_priv.h"
 #include "model/model.h"
 #include "model/text_encode.h"
@@ -53,6 +54,7 @@ struct tsr_engine {
     tsr__vae *vae;
     tsr_sigma_table *table;
     tsr_prediction prediction;
+    tsr__sampling sampling; /* of the two */
     tsr_denoiser denoiser;
     tsr__conditioning *prompts;
     tsr__adapter_set *adapters;            /* all that prompts have */
@@ -81,6 +83,8 @@ tsr_status tsr__engine_need_vae(tsr_engine *engine, tsr_error *err);
 /* The same with room for `call` bytes of activations besides, where a memory budget bounds both. */
 tsr_status tsr__engine_need_unet_for(tsr_engine *engine, size_t call, tsr_error *err);
 tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *err);
+/* The training schedule of all families, or what a latent consistency model keeps of it; the caller's. */
+tsr_status tsr__engine_new_table(tsr_sigma_table **out, int lcm, int zero_snr, tsr_error *err);
 /* CANCELLED when the run's callbacks say so. */
 tsr_status tsr__engine_check_cancel(const tsr_engine *engine, tsr_error *err);
 /* Bytes that activations may take now. */
@@ -130,6 +134,9 @@ void tsr__conditioning_free_all(tsr_engine *engine);
 /* --- engine_denoise.c --- */
 tsr_status tsr__engine_denoise(void *user, const int shape[4], const tsr_denoise_call *calls, int count,
                                tsr_error *err);
+/* The same for a network whose output means something else than the model's own. */
+tsr_status tsr__engine_denoise_as(tsr_engine *engine, const tsr__sampling *sampling, const int shape[4],
+                                  const tsr_denoise_call *calls, int count, tsr_error *err);
 /* About what activations of its UNet hold at their peak, a latent pixel. */
 size_t tsr__engine_cell_bytes(const tsr_engine *engine);
 

@@ -73,17 +73,36 @@ typedef struct tsr__adapter {
     double model, clip;
 } tsr__adapter;
 
+/* Another meaning of a model's output than its own, with its noise levels. Counted; never changed. */
+typedef struct tsr__model_sampling {
+    int refs;
+    tsr__sampling rule;     /* its table is the next */
+    tsr_sigma_table *table; /* owned */
+    char *key;              /* equal keys, equal samplings */
+} tsr__model_sampling;
+
+/* An engine as one sampling sees it; sampling NULL: its own. */
+typedef struct tsr__face {
+    tsr__model_sampling *sampling; /* counted */
+    const tsr_denoiser *denoiser;  /* the engine's own, or of the next */
+    tsr__sampled_denoiser sampled;
+    tsr__cond_denoiser lists;
+    struct tsr__face *next;
+} tsr__face;
+
 /* A text, its control and its picture as one model's network wants them. */
 typedef struct tsr__bound {
     tsr__text *text;
     tsr__control *control;
     tsr__value *concat;
+    const tsr__face *face; /* whose noise levels the control's part of the sampling means */
     tsr__conditioning *cond;
     struct tsr__bound *next;
 } tsr__bound;
 
 /* Two lists of conditionings, likewise. */
 typedef struct tsr__pair {
+    const tsr__face *face; /* whose noise levels their parts of the sampling mean */
     tsr__value *sides[2];
     tsr__cond_pair *pair;
     struct tsr__pair *next;
@@ -106,7 +125,7 @@ typedef struct tsr__slot {
     tsr_engine *engine;     /* see tsr__slot_now */
     tsr__bound *bound;
     tsr__pair *pairs;
-    tsr__cond_denoiser lists;
+    tsr__face *faces;         /* of the engine that it owns */
     tsr__preview_map preview; /* channels 0: not made yet */
     int refs;                 /* values that stand for it */
     uint64_t last_run;        /* number of the newest run that used it */
@@ -147,8 +166,18 @@ tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot,
 /* A guide for a MODEL and two CONDITIONINGs; negative may be NULL. Valid until the run ends. */
 tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *model, tsr__value *positive,
                            tsr__value *negative, double cfg, tsr_error *err);
+/* models_sampling.c: the noise levels of a MODEL. */
+const tsr_sigma_table *tsr__model_table(const tsr__value *model, const tsr_engine *engine);
+/* Takes table over, also when it fails. key: tells equal ones. */
+tsr_status tsr__model_sampling_new(tsr__model_sampling **out, tsr__output_rule rule, double data,
+                                   tsr_sigma_table *table, const char *key, tsr_error *err);
+/* The face of the slot's engine for a sampling (NULL: its own), made when it is new; the engine is open. Slots that share an
+ * engine share its faces, so that their evaluations go together. */
+tsr_status tsr__slot_face(tsr__face **out, tsr__slot *slot, tsr__model_sampling *sampling, tsr_error *err);
+void tsr__slot_free_faces(tsr__slot *slot);
 /* models_control.c: the uses of a chain, as the engine takes them; *out is the caller's count. */
-tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const tsr__control *control, tsr_error *err);
+tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const tsr_sigma_table *table,
+                             const tsr__control *control, tsr_error *err);
 /* The negative as it is sampled beside the positive: itself, or a copy with the controls that ControlNetApply gives to both.
  * *out is the caller's reference. */
 tsr_status tsr__control_negative(tsr__value **out, const tsr__value *positive, tsr__value *negative, tsr_error *err);

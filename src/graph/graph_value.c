@@ -65,6 +65,7 @@ void tsr__value_unref(tsr__value *value) {
     free(value->parts);
     if (value->free_other) value->free_other(value->other);
     if (value->holds_slot) tsr__slot_refs(value->slot, -1);
+    tsr__model_sampling_unref(value->sampling);
     free(value);
 }
 

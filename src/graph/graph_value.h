@@ -106,10 +106,12 @@ typedef struct tsr__value {
     int n_conds;
     float *sigmas; /* SIGMAS */
     int n_sigmas;
-    struct tsr__slot *slot; /* MODEL, CLIP, VAE; the graph's */
-    int holds_slot;         /* counted in the slot's refs */
-    int clip_skip;          /* CLIP: 1 = last layer, 0 = the family's own */
-    double differential;    /* MODEL: as a guide's */
+    struct tsr__slot *slot;               /* MODEL, CLIP, VAE; the graph's */
+    int holds_slot;                       /* counted in the slot's refs */
+    int clip_skip;                        /* CLIP: 1 = last layer, 0 = the family's own */
+    double differential;                  /* MODEL: as a guide's */
+    double rescale;                       /* MODEL: as a guide's */
+    struct tsr__model_sampling *sampling; /* MODEL: counted; NULL: the model's own */
     /* A record is a node whose inputs are kept for later: pipes, providers, hooks, samplers, guiders. */
     const struct tsr__node *row;
     struct tsr__value **parts; /* of a record: one a row input, NULL = absent; of a list: its items */
@@ -127,6 +129,11 @@ size_t tsr__value_bytes(tsr__value *value);
 /* Keeps the slot of a MODEL, CLIP or VAE for as long as the value lives; nothing for other values and NULL. */
 void tsr__value_hold_slot(tsr__value *value);
 void tsr__slot_refs(struct tsr__slot *slot, int change); /* models.c */
+
+/* A MODEL of the same slot with the same patches, to be patched further before it is handed on. */
+tsr_status tsr__value_patched(tsr__value **out, const tsr__value *model, tsr_error *err);
+void tsr__value_copy_patches(tsr__value *to, const tsr__value *model);
+void tsr__model_sampling_unref(struct tsr__model_sampling *sampling); /* models_sampling.c; NULL is allowed */
 
 /* These take the thing they wrap, also when they fail. */
 tsr_status tsr__value_take_latent(tsr__value **out, tsr_latent *latent, tsr_error *err);

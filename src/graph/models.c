@@ -27,6 +27,7 @@ static void clear_bound(tsr__slot *slot) {
         free(slot->pairs);
         slot->pairs = next;
     }
+    tsr__slot_free_faces(slot);
 }
 
 static void free_slot(tsr__slot *slot) {
@@ -322,7 +323,8 @@ done:
 
 /* The handle of a text for one model; the same text gives the same handle, so that sampling evaluates it once. Under a
  * memory budget the network reads it when it is first asked: it would not be packed for that alone. */
-static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *from, tsr_error *err) {
+static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__face *face, const tsr__cond *from,
+                            tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__text *text = from->text;
     tsr__bound *bound = NULL;
@@ -330,7 +332,9 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
     tsr_engine *engine = tsr__slot_now(slot);
     *out = NULL;
     for (tsr__bound *at = slot->bound; at; at = at->next) {
-        if (at->text != text || at->control != from->control || at->concat != from->concat) continue;
+        if (at->text != text || at->control != from->control || at->concat != from->concat ||
+            (from->control && at->face != face))
+            continue;
         *out = at->cond;
         return TSR_OK;
     }
@@ -348,7 +352,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
     }
     cond->adapters = slot->base && !slot->merged ? slot->set : NULL;
     cond->concat = from->concat ? from->concat->latent : NULL;
-    TSR_TRY(tsr__control_bind(&cond->controls, engine, from->control, err));
+    TSR_TRY(tsr__control_bind(&cond->controls, engine, face->denoiser->table, from->control, err));
     if (!tsr__budget_is_on(engine)) TSR_TRY(read_text(cond, slot, engine, err));
     TSR_ALLOC_ZERO(err, bound, 1);
     bound->text = text;
@@ -356,6 +360,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__cond *
     bound->control = from->control;
     if (from->control) from->control->refs++;
     bound->concat = tsr__value_ref(from->concat);
+    bound->face = face;
     bound->cond = cond;
     bound->next = slot->bound;
     slot->bound = bound;
@@ -380,24 +385,25 @@ static int is_plain(const tsr__value *list) {
            only->start <= 0.0 && only->end >= 1.0;
 }
 
-static tsr_status entries_of(tsr__cond_entry **out, tsr__slot *slot, const tsr__value *list, tsr_error *err) {
+static tsr_status entries_of(tsr__cond_entry **out, tsr__slot *slot, const tsr__face *face, const tsr__value *list,
+                             tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__cond_entry *entries = NULL;
-    const tsr_engine *engine = tsr__slot_now(slot);
+    const tsr_sigma_table *table = face->denoiser->table;
     *out = NULL;
     TSR_ALLOC_ZERO(err, entries, list->n_conds + 1);
     for (int i = 0; i < list->n_conds; i++) {
         const tsr__cond *from = &list->conds[i];
         tsr__cond_entry *to = &entries[i];
-        TSR_TRY(bind_text(&to->cond, slot, from, err));
+        TSR_TRY(bind_text(&to->cond, slot, face, from, err));
         to->strength = from->strength;
         to->area_kind = from->area_kind;
         memcpy(to->area, from->area, sizeof to->area);
         if (from->mask) TSR_TRY(tsr__one_mask(&to->mask, from->mask, "a conditioning's mask", err));
         to->mask_strength = from->mask_strength;
         to->mask_bounds = from->mask_bounds;
-        to->start_sigma = tsr_sigma_of_percent(engine->table, from->start);
-        to->end_sigma = tsr_sigma_of_percent(engine->table, from->end);
+        to->start_sigma = tsr_sigma_of_percent(table, from->start);
+        to->end_sigma = tsr_sigma_of_percent(table, from->end);
     }
     *out = entries;
     entries = NULL;
@@ -407,23 +413,24 @@ done:
 }
 
 /* The same two lists give the same pair, so that sampling sees equal handles. */
-static tsr_status bind_pair(const tsr__cond_pair **out, tsr__slot *slot, tsr__value *positive, tsr__value *negative,
-                            tsr_error *err) {
+static tsr_status bind_pair(const tsr__cond_pair **out, tsr__slot *slot, const tsr__face *face, tsr__value *positive,
+                            tsr__value *negative, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__cond_entry *entries[2] = { NULL, NULL };
     tsr__pair *made = NULL;
     tsr__value *steered = NULL;
     *out = NULL;
     for (tsr__pair *at = slot->pairs; at; at = at->next) {
-        if (at->sides[0] != positive || at->sides[1] != negative) continue;
+        if (at->face != face || at->sides[0] != positive || at->sides[1] != negative) continue;
         *out = at->pair;
         return TSR_OK;
     }
     TSR_ALLOC_ZERO(err, made, 1);
-    TSR_TRY(entries_of(&entries[0], slot, positive, err));
+    TSR_TRY(entries_of(&entries[0], slot, face, positive, err));
     TSR_TRY(tsr__control_negative(&steered, positive, negative, err));
-    TSR_TRY(entries_of(&entries[1], slot, steered, err));
+    TSR_TRY(entries_of(&entries[1], slot, face, steered, err));
     TSR_TRY(tsr__cond_pair_new(&made->pair, entries[0], positive->n_conds, entries[1], negative->n_conds, err));
+    made->face = face;
     made->sides[0] = tsr__value_ref(positive);
     made->sides[1] = tsr__value_ref(negative);
     made->next = slot->pairs;
@@ -443,26 +450,29 @@ tsr_status tsr__slot_guide(tsr_guide *out, tsr_graph *graph, const tsr__value *m
     tsr_status status = TSR_OK;
     tsr__slot *slot = model->slot;
     tsr_engine *engine = NULL;
+    tsr__face *face = NULL;
     const tsr__cond_pair *pair = NULL;
     tsr__value *steered = NULL;
     memset(out, 0, sizeof *out);
     out->cfg = (float)cfg;
     out->differential = model->differential;
+    out->rescale = model->rescale;
     if (!negative) negative = positive;
     TSR_TRY(tsr__slot_engine(&engine, graph, slot, err));
     graph->painter = slot;
-    if (tsr__budget_is_on(engine)) out->denoiser = &engine->denoiser;
-    else TSR_TRY(tsr_engine_denoiser(&out->denoiser, engine, err));
+    if (!tsr__budget_is_on(engine)) TSR_TRY(tsr__engine_need_unet(engine, err));
+    TSR_TRY(tsr__slot_face(&face, slot, model->sampling, err));
+    out->denoiser = face->denoiser;
     tsr__run_prepare_preview(graph, slot);
     if (is_plain(positive) && is_plain(negative)) {
-        TSR_TRY(bind_text(&out->positive, slot, &positive->conds[0], err));
+        TSR_TRY(bind_text(&out->positive, slot, face, &positive->conds[0], err));
         TSR_TRY(tsr__control_negative(&steered, positive, negative, err));
-        TSR_TRY(bind_text(&out->negative, slot, &steered->conds[0], err));
+        TSR_TRY(bind_text(&out->negative, slot, face, &steered->conds[0], err));
         goto done;
     }
-    TSR_TRY(bind_pair(&pair, slot, positive, negative, err));
-    tsr__cond_denoiser_init(&slot->lists, out->denoiser);
-    out->denoiser = &slot->lists.denoiser;
+    TSR_TRY(bind_pair(&pair, slot, face, positive, negative, err));
+    tsr__cond_denoiser_init(&face->lists, out->denoiser);
+    out->denoiser = &face->lists.denoiser;
     out->positive = tsr__cond_pair_side(pair, 0);
     out->negative = tsr__cond_pair_side(pair, 1);
 done:

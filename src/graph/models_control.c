@@ -19,7 +19,8 @@ done:
     return status;
 }
 
-tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const tsr__control *control, tsr_error *err) {
+tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const tsr_sigma_table *table,
+                             const tsr__control *control, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__control_use uses[MAX_CHAIN];
     float *pixels[MAX_CHAIN];
@@ -34,8 +35,8 @@ tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const t
                                  .width = at->image->pictures.w,
                                  .height = at->image->pictures.h,
                                  .strength = at->strength,
-                                 .start_sigma = tsr_sigma_of_percent(engine->table, at->start),
-                                 .end_sigma = tsr_sigma_of_percent(engine->table, at->end) };
+                                 .start_sigma = tsr_sigma_of_percent(table, at->start),
+                                 .end_sigma = tsr_sigma_of_percent(table, at->end) };
         uses[n - last] = use; /* the oldest first */
     }
     TSR_TRY(tsr__controls_get(out, engine, uses, n, "conditioning", err));

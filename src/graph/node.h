@@ -156,7 +156,7 @@ extern const tsr__node_group tsr__nodes_loaders, tsr__nodes_conditioning, tsr__n
     tsr__nodes_vae, tsr__nodes_mask, tsr__nodes_sampling, tsr__nodes_custom_sampling, tsr__nodes_impact,
     tsr__nodes_impact_upscale, tsr__nodes_inspire, tsr__nodes_sigmas, tsr__nodes_scene, tsr__nodes_latent_ops,
     tsr__nodes_image_ops, tsr__nodes_impact_ksampler, tsr__nodes_control, tsr__nodes_samplers, tsr__nodes_image_filters,
-    tsr__nodes_differential, tsr__nodes_inpaint, tsr__nodes_edit;
+    tsr__nodes_differential, tsr__nodes_inpaint, tsr__nodes_edit, tsr__nodes_model_sampling;
 
 /* --- choices shared by several nodes (choices.c) ------------------------------------------------------------------------ */
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err);

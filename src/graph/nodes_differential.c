@@ -14,9 +14,8 @@ static const tsr__input inputs[] = {
 static tsr_status run(tsr__call *call, tsr_error *err) {
     const tsr__value *model = tsr__arg(call->in, "model");
     double strength = tsr__arg_float(call->in, "strength");
-    tsr_status status = tsr__value_new(&call->results[0], TSR__V_MODEL, err);
+    tsr_status status = tsr__value_patched(&call->results[0], model, err);
     if (status != TSR_OK) return status;
-    call->results[0]->slot = model->slot;
     call->results[0]->differential = strength > 0.0 ? strength : 1.0;
     return TSR_OK;
 }

@@ -137,7 +137,7 @@ static tsr_status adapt(tsr__call *call, const tsr__value *model, const tsr__val
             TSR_TRY(tsr__slot_adapt(&clip_slot, call->graph, clip->slot, path, 0.0, clip_strength, err));
     }
     TSR_TRY(slot_value(&call->results[0], TSR__V_MODEL, model_slot, 0, err));
-    call->results[0]->differential = model->differential;
+    tsr__value_copy_patches(call->results[0], model);
     if (clip) TSR_TRY(slot_value(&call->results[1], TSR__V_CLIP, clip_slot, clip->clip_skip, err));
 done:
     free(path);

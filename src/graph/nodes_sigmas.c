@@ -44,9 +44,11 @@ static tsr_status run_basic(tsr__call *call, tsr_error *err) {
     float *sigmas = NULL;
     int n = 0, total = 0;
     TSR_TRY(total_steps(&total, call, err));
-    TSR_TRY(tsr__slot_engine(&engine, call->graph, tsr__arg(call->in, "model")->slot, err));
+    const tsr__value *model = tsr__arg(call->in, "model");
+    TSR_TRY(tsr__slot_engine(&engine, call->graph, model->slot, err));
     if (total > 0)
-        TSR_TRY(tsr_schedule_sigmas(&sigmas, &n, engine->table, tsr__arg_text(call->in, "scheduler"), total, err));
+        TSR_TRY(tsr_schedule_sigmas(&sigmas, &n, tsr__model_table(model, engine), tsr__arg_text(call->in, "scheduler"),
+                                    total, err));
     TSR_TRY(give_last(call, sigmas, n, tsr__arg_int(call->in, "steps"), err));
 done:
     tsr_free(sigmas);
@@ -69,9 +71,10 @@ static tsr_status run_beta(tsr__call *call, tsr_error *err) {
     double alpha = tsr__arg_float(call->in, "alpha"), beta = tsr__arg_float(call->in, "beta");
     if (!(alpha > 0.0 && beta > 0.0))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "alpha %g, beta %g: both must be positive", alpha, beta);
-    TSR_TRY(tsr__slot_engine(&engine, call->graph, tsr__arg(call->in, "model")->slot, err));
+    const tsr__value *model = tsr__arg(call->in, "model");
+    TSR_TRY(tsr__slot_engine(&engine, call->graph, model->slot, err));
     TSR_ALLOC(err, values, steps + 1);
-    int n = tsr__beta_sigmas(values, engine->table, alpha, beta, steps);
+    int n = tsr__beta_sigmas(values, tsr__model_table(model, engine), alpha, beta, steps);
     status = tsr__value_take_sigmas(&call->results[0], values, n, err);
 done:
     return status;
@@ -91,10 +94,11 @@ static tsr_status run_turbo(tsr__call *call, tsr_error *err) {
     float *values = NULL;
     int steps = tsr__arg_int(call->in, "steps"), n = 0;
     int first = 10 - (int)(10.0 * tsr__arg_float(call->in, "denoise"));
-    TSR_TRY(tsr__slot_engine(&engine, call->graph, tsr__arg(call->in, "model")->slot, err));
+    const tsr__value *model = tsr__arg(call->in, "model");
+    TSR_TRY(tsr__slot_engine(&engine, call->graph, model->slot, err));
     TSR_ALLOC(err, values, steps + 1);
     for (int i = first; i < 10 && i < first + steps; i++)
-        values[n++] = tsr_sigma_of_timestep(engine->table, (float)(100 * (10 - i) - 1));
+        values[n++] = tsr_sigma_of_timestep(tsr__model_table(model, engine), (float)(100 * (10 - i) - 1));
     values[n++] = 0.0f;
     status = tsr__value_take_sigmas(&call->results[0], values, n, err);
 done:

@@ -77,6 +77,7 @@ static const char *own_thing(const tsr__actor *base, const tsr__actor *actor) {
     if (actor->guide.denoiser != base->guide.denoiser) return "a model";
     if (actor->guide.negative != base->guide.negative) return "a negative prompt";
     if (actor->guide.cfg != base->guide.cfg) return "a cfg";
+    if (actor->guide.rescale != base->guide.rescale) return "a rescaled cfg";
     if (strcmp(actor->sampler, base->sampler) != 0) return "a sampler";
     if (strcmp(actor->scheduler, base->scheduler) != 0) return "a scheduler";
     if (actor->start > 0.0f || actor->end < 1.0f) return "steps (start, end, denoise)";

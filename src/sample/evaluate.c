@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "sample/rescale.h"
 
 typedef struct masked_x {
     const float *x;
@@ -278,10 +279,20 @@ done:
     return status;
 }
 
-/* cfg over `count` values; negative NULL: the positive alone. */
-static void guide_values(float *out, const float *positive, const float *negative, float cfg, size_t count) {
-    if (!negative) memcpy(out, positive, count * sizeof *out);
-    for (size_t i = 0; negative && i < count; i++) out[i] = negative[i] + (positive[i] - negative[i]) * cfg;
+/* out: the guided prediction of a call; x: what the network saw, which may be out itself. Without a negative side, or where the
+ * guide has no use for it, the positive alone. */
+static void guide_call(float *out, const float *x, const network_call *positive, const float *negative,
+                       const tsr_guide *guide, const int shape[4]) {
+    size_t count = count_of(shape), each = count / (size_t)shape[0];
+    if (!negative || tsr__guide_is_plain(guide)) {
+        memcpy(out, positive->out, count * sizeof *out);
+        return;
+    }
+    for (size_t i = 0; guide->rescale > 0.0 && i < (size_t)shape[0]; i++)
+        tsr__guide_rescaled(out + i * each, x + i * each, positive->out + i * each, negative + i * each, each,
+                            positive->sigma, guide);
+    for (size_t i = 0; !(guide->rescale > 0.0) && i < count; i++)
+        out[i] = negative[i] + (positive->out[i] - negative[i]) * guide->cfg;
 }
 
 /* The guided crop is made in the positive call's input buffer, which nobody reads any more. */
@@ -289,8 +300,7 @@ static void combine_crop(const tsr__evaluator *evaluator, const tsr__request *re
                          const float *negative) {
     int shape[4];
     shape_of(shape, evaluator, &call->crop);
-    guide_values(call->cropped, call->out, tsr__guide_is_plain(request->guide) ? NULL : negative, request->guide->cfg,
-                 count_of(shape));
+    guide_call(call->cropped, call->cropped, call, negative, request->guide, shape);
     memcpy(request->denoised, request->x, evaluator->count * sizeof(float));
     copy_crop(evaluator, &call->crop, call->cropped, request->denoised, 1);
     if (!request->uncond || !negative) return;
@@ -307,8 +317,7 @@ static void combine(const tsr__evaluator *evaluator, int index) {
     if (positive->crop.width) {
         combine_crop(evaluator, request, positive, negative);
     } else {
-        guide_values(request->denoised, positive->out, tsr__guide_is_plain(request->guide) ? NULL : negative,
-                     request->guide->cfg, evaluator->count);
+        guide_call(request->denoised, positive->input, positive, negative, request->guide, evaluator->shape);
         if (request->uncond && negative) memcpy(request->uncond, negative, evaluator->count * sizeof(float));
     }
     if (!inpaint) return;

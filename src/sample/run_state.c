@@ -59,6 +59,7 @@ void tsr__mark_guide(tsr__sha256 *sha, const tsr_guide *guide) {
     TSR__MARK(sha, denoiser->latent_scale);
     if (guide->differential != 0.0)
         TSR__MARK(sha, guide->differential); /* states from before there was one stay good */
+    if (guide->rescale != 0.0) TSR__MARK(sha, guide->rescale);
 }
 
 void tsr__state_add_part(tsr__state_id *id, const char *what, tsr__sha256 *sha) {

@@ -38,6 +38,8 @@ tsr_status tsr__check_guide(const tsr_guide *guide, const char *who, tsr_error *
         return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: cfg is %g; give a finite number", who, (double)guide->cfg);
     if (!(guide->differential >= 0.0 && guide->differential <= 1.0))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: differential is %g; give 0 to 1", who, guide->differential);
+    if (!(guide->rescale >= 0.0 && guide->rescale <= 1.0))
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: rescale is %g; give 0 to 1", who, guide->rescale);
     return TSR_OK;
 }
 

@@ -4,7 +4,11 @@
 
 #include "tessera/schedule.h"
 
+typedef enum tsr__table_kind { TSR__TABLE_DISCRETE, TSR__TABLE_EDM, TSR__TABLE_V } tsr__table_kind;
+
 struct tsr_sigma_table {
+    tsr__table_kind kind;
+    int skip; /* discrete: entry i is timestep i skip + skip - 1 */
     int count;
     float *sigmas;     /* [count], ascending */
     float *log_sigmas; /* [count] */

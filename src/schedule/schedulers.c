@@ -32,19 +32,27 @@ static int fill_simple(float *out, const tsr_sigma_table *table, int steps) {
     return end_with_zero(out, steps);
 }
 
-/* n timesteps evenly from the last to the first entry, the first `steps` of them used. */
+/* Of a table that ends at next to no noise, which then is no step of its own. */
+static int is_zero(float sigma) {
+    return fabsf(sigma) <= 1e-5f;
+}
+
+/* n timesteps evenly from the largest to the smallest sigma, the first `steps` of them used. */
 static int fill_timesteps(float *out, const tsr_sigma_table *table, int steps, int n) {
-    for (int i = 0; i < steps; i++)
-        out[i] = tsr_sigma_of_timestep(table, tsr__linspace((float)(table->count - 1), 0.0f, n, i));
-    return end_with_zero(out, steps);
+    float first = tsr_timestep_of_sigma(table, tsr_sigma_table_max(table)),
+          last = tsr_timestep_of_sigma(table, tsr_sigma_table_min(table));
+    for (int i = 0; i < steps; i++) out[i] = tsr_sigma_of_timestep(table, tsr__linspace(first, last, n, i));
+    return steps;
 }
 
 static int fill_normal(float *out, const tsr_sigma_table *table, int steps) {
-    return fill_timesteps(out, table, steps, steps);
+    if (is_zero(tsr_sigma_of_timestep(table, tsr_timestep_of_sigma(table, tsr_sigma_table_min(table)))))
+        return fill_timesteps(out, table, steps + 1, steps + 1);
+    return end_with_zero(out, fill_timesteps(out, table, steps, steps));
 }
 
 static int fill_sgm_uniform(float *out, const tsr_sigma_table *table, int steps) {
-    return fill_timesteps(out, table, steps, steps + 1);
+    return end_with_zero(out, fill_timesteps(out, table, steps, steps + 1));
 }
 
 /* The root is float32 as in the reference: a few last bits of the ends decide the Brownian tree's rounded times. */
@@ -73,10 +81,11 @@ static int fill_exponential(float *out, const tsr_sigma_table *table, int steps)
 
 /* Every k-th entry from the second on: may give more or fewer values than steps + 1. */
 static int fill_ddim_uniform(float *out, const tsr_sigma_table *table, int steps) {
-    int stride = table->count / steps > 1 ? table->count / steps : 1;
+    int ends = is_zero(table->sigmas[1]), wanted = steps + ends;
+    int stride = table->count / wanted > 1 ? table->count / wanted : 1;
     int n = (table->count - 2) / stride + 1;
     for (int i = 0; i < n; i++) out[i] = table->sigmas[1 + (n - 1 - i) * stride];
-    return end_with_zero(out, n);
+    return ends ? n : end_with_zero(out, n);
 }
 
 int tsr__beta_sigmas(float *out, const tsr_sigma_table *table, double alpha, double beta, int steps) {

@@ -33,7 +33,7 @@ static void world_clear(world *w) {
 }
 
 static tsr_guide guide_of(world *w, int cond, double differential) {
-    tsr_guide guide = { &w->g.denoiser, &w->cond[cond], &w->negative, 2.5f, differential };
+    tsr_guide guide = { &w->g.denoiser, &w->cond[cond], &w->negative, 2.5f, differential, 0.0 };
     return guide;
 }
 

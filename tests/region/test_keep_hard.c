@@ -35,7 +35,7 @@ static int teardown(void **state) {
 }
 
 static tsr_guide guide_of(pair *p, const gaussian_cond *cond, float cfg) {
-    tsr_guide guide = { &p->g.denoiser, cond, &p->negative, cfg, 0.0 };
+    tsr_guide guide = { &p->g.denoiser, cond, &p->negative, cfg, 0.0, 0.0 };
     return guide;
 }
 

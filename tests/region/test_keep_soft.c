@@ -30,7 +30,7 @@ typedef struct scene {
 } scene;
 
 static double alone(scene *s, const char *sampler) {
-    tsr_guide guide = { &s->g.denoiser, &s->cond, &s->cond, 1.0f, 0.0 };
+    tsr_guide guide = { &s->g.denoiser, &s->cond, &s->cond, 1.0f, 0.0, 0.0 };
     tsr_ksampler_options o = TSR_KSAMPLER_OPTIONS_INIT;
     tsr_latent *out = NULL;
     tsr_error err = TSR_ERROR_INIT;
@@ -48,7 +48,7 @@ static double together(scene *s, const char *one, const char *two, float strengt
     tsr_region_base base = TSR_REGION_BASE_INIT;
     tsr_region region = TSR_REGION_INIT;
     tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-    base.guide = (tsr_guide){ &s->g.denoiser, &s->cond, &s->cond, 1.0f, 0.0 };
+    base.guide = (tsr_guide){ &s->g.denoiser, &s->cond, &s->cond, 1.0f, 0.0, 0.0 };
     base.sampler = one;
     base.scheduler = "karras";
     region.guide = base.guide;

@@ -71,10 +71,10 @@ static int setup(void **state) {
     for (int k = 0; k < 4; k++) s->conds[k] = (gaussian_cond){ 0.4f * (float)k - 0.5f, 0.6f + 0.1f * (float)k };
     s->negative = (gaussian_cond){ 0.1f, 1.0f };
     s->base = base;
-    s->base.guide = (tsr_guide){ &s->g.denoiser, &s->conds[0], &s->negative, 3.0f, 0.0 };
+    s->base.guide = (tsr_guide){ &s->g.denoiser, &s->conds[0], &s->negative, 3.0f, 0.0, 0.0 };
     for (int k = 0; k < 3; k++) {
         s->regions[k] = region;
-        s->regions[k].guide = (tsr_guide){ &s->g.denoiser, &s->conds[k + 1], &s->negative, 3.0f, 0.0 };
+        s->regions[k].guide = (tsr_guide){ &s->g.denoiser, &s->conds[k + 1], &s->negative, 3.0f, 0.0, 0.0 };
         s->regions[k].mask = s->masks[k];
     }
     s->options = options;

@@ -26,7 +26,7 @@ static int setup(void **state) {
     s->options.seed = 4;
     for (int k = 0; k < 5; k++) {
         s->cond[k] = (gaussian_cond){ 0.3f * (float)k, 0.5f + 0.2f * (float)k };
-        tsr_guide guide = { &s->g.denoiser, &s->cond[k], &s->negative, 2.0f + (float)k, 0.0 };
+        tsr_guide guide = { &s->g.denoiser, &s->cond[k], &s->negative, 2.0f + (float)k, 0.0, 0.0 };
         if (k == 0) {
             s->base.guide = guide;
             continue;

@@ -128,7 +128,7 @@ static void expect_same(world *w, const float *x, tsr_regional_options *o, const
     tsr_region regions[2] = { TSR_REGION_INIT, TSR_REGION_INIT };
     float worst = 0.0f, size = 0.0f;
     for (int k = 0; k < 3; k++) {
-        tsr_guide guide = { &w->g.denoiser, &w->cond[k], &w->negative, cfgs[k], 0.0 };
+        tsr_guide guide = { &w->g.denoiser, &w->cond[k], &w->negative, cfgs[k], 0.0, 0.0 };
         if (k == 0) base.guide = guide;
         else regions[k - 1].guide = guide;
     }
@@ -234,7 +234,7 @@ static void restart__what_the_reference_fails_at_is_refused(void **state) {
     int shape[4] = { 1, C, H, W };
     (void)state;
     world_init(&w, 0, STEPS);
-    base.guide = (tsr_guide){ &w.g.denoiser, &w.cond[0], &w.negative, 1.0f, 0.0 };
+    base.guide = (tsr_guide){ &w.g.denoiser, &w.cond[0], &w.negative, 1.0f, 0.0, 0.0 };
     region.guide = base.guide;
     region.mask = w.mask[1];
     o.history = TSR_HISTORY_RESTART;

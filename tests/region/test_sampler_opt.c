@@ -7,7 +7,7 @@ enum { STEPS = 6, C = 2, H = 4, W = 4, COUNT = C * H * W };
 
 static void begin(gaussian *g, tsr_guide *guide, tsr__impact_call *call, const gaussian_cond cond[2]) {
     gaussian_init(g, 1.0f);
-    *guide = (tsr_guide){ &g->denoiser, &cond[0], &cond[1], 2.0f, 0.0 };
+    *guide = (tsr_guide){ &g->denoiser, &cond[0], &cond[1], 2.0f, 0.0, 0.0 };
     memset(call, 0, sizeof *call);
     call->guide = guide;
     call->scheduler = "karras";
@@ -114,7 +114,7 @@ static void sampler_opt__reaches_every_call(void **state) {
             tsr_region_base base = TSR_REGION_BASE_INIT;
             tsr_region region = TSR_REGION_INIT;
             tsr_regional_options o = TSR_REGIONAL_OPTIONS_INIT;
-            base.guide = region.guide = (tsr_guide){ &g.denoiser, &cond[0], &cond[1], 2.0f, 0.0 };
+            base.guide = region.guide = (tsr_guide){ &g.denoiser, &cond[0], &cond[1], 2.0f, 0.0, 0.0 };
             region.mask = mask;
             base.sampler = region.sampler = i ? "euler" : "heun";
             base.sampler_opt = region.sampler_opt = i ? "heun" : NULL;

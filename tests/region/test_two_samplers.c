@@ -24,10 +24,10 @@ static void world_init(world *w) {
     w->latent = zero_latent(1, C, H, W);
     for (int i = 0; i < COUNT; i++) w->latent->values[i] = 0.1f * (float)(i % 7);
     w->base = w->inside = fresh;
-    w->base.guide = (tsr_guide){ &w->g.denoiser, &w->sky, &w->negative, 3.0f, 0.0 };
+    w->base.guide = (tsr_guide){ &w->g.denoiser, &w->sky, &w->negative, 3.0f, 0.0, 0.0 };
     w->base.steps = 5;
     w->base.seed = 11;
-    w->inside.guide = (tsr_guide){ &w->g.denoiser, &w->castle, &w->negative, 2.0f, 0.0 };
+    w->inside.guide = (tsr_guide){ &w->g.denoiser, &w->castle, &w->negative, 2.0f, 0.0, 0.0 };
     w->inside.scheduler = "karras";
     w->inside.steps = 4;
     w->inside.denoise = 0.6;

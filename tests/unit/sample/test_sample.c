@@ -68,10 +68,10 @@ static void evaluate__shares_and_combines(void **state) {
     linear_init(&a);
     linear_init(&b);
     for (int i = 0; i < COUNT; i++) x[i] = (float)i;
-    tsr_guide guides[4] = { { &a.denoiser, one, two, 3.0f, 0.0 },
-                            { &a.denoiser, two, two, 5.0f, 0.0 },
-                            { &b.denoiser, one, two, 1.0f, 0.0 },
-                            { &b.denoiser, one, two, 1.0f, 0.0 } };
+    tsr_guide guides[4] = { { &a.denoiser, one, two, 3.0f, 0.0, 0.0 },
+                            { &a.denoiser, two, two, 5.0f, 0.0, 0.0 },
+                            { &b.denoiser, one, two, 1.0f, 0.0, 0.0 },
+                            { &b.denoiser, one, two, 1.0f, 0.0, 0.0 } };
     tsr__request requests[4];
     tsr__evaluator evaluator;
     tsr__run run;
@@ -116,7 +116,7 @@ static void evaluate__applies_the_noise_mask(void **state) {
         noise[i] = 0.125f * (float)i;
         mask[i % 16] = (float)(i % 16) / 15.0f;
     }
-    tsr_guide guide = { &a.denoiser, one, two, 1.0f, 0.0 };
+    tsr_guide guide = { &a.denoiser, one, two, 1.0f, 0.0, 0.0 };
     tsr__inpaint rule = { .mask = mask, .latent = latent, .noise = noise };
     tsr__request request = { &guide, x, 2.0f, &rule, 0, out, NULL, { 0, 0, 0, 0 } };
     tsr__evaluator_init(&evaluator, shape);
@@ -139,7 +139,7 @@ static void sample__one_step(void **state) {
     tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0, 0.0 };
     float top = tsr_sigma_table_max(l.table);
     for (int at_top = 0; at_top < 2; at_top++) {
         float sigmas[2] = { at_top ? top : 3.0f, 0.0f };
@@ -177,7 +177,7 @@ static void sample__x0_or_x(void **state) {
     tsr_sample_options o = TSR_SAMPLE_OPTIONS_INIT;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0, 0.0 };
     o.sigmas = sigmas;
     o.n_sigmas = 2;
     o.add_noise = 0;
@@ -203,7 +203,7 @@ static void ksampler_advanced__split_equals_whole(void **state) {
     tsr_ksampler_advanced_options a = TSR_KSAMPLER_ADVANCED_OPTIONS_INIT;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0, 0.0 };
     k.steps = a.steps = 8;
     k.seed = a.seed = 3;
     k.sampler = a.sampler = "heun";
@@ -239,7 +239,7 @@ static void ksampler__noise_mask_protects(void **state) {
     tsr_latent *latent = ramp();
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0, 0.0 };
     assert_int_equal(tsr_mask_from_box(&latent->noise_mask, 4, 4, 0, 0, 2, 4, NULL), TSR_OK);
     for (int s = 0; s < 3; s++) {
         tsr_latent *out = NULL;
@@ -266,7 +266,7 @@ static void ksampler__batch_items_are_independent(void **state) {
     tsr_ksampler_options k = TSR_KSAMPLER_OPTIONS_INIT;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0, 0.0 };
     k.steps = 4;
     assert_int_equal(tsr_latent_new(&batch, 2, 2, 4, 4, NULL), TSR_OK);
     assert_int_equal(tsr_ksampler(&out, batch, &guide, &k, NULL), TSR_OK);
@@ -297,7 +297,7 @@ static void sample__cancels_and_says_where(void **state) {
     int seen = 0;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0, 0.0 };
     k.steps = 6;
     hooks.user = &seen;
     hooks.progress = stop_at_three;
@@ -317,7 +317,7 @@ static void sample__infinity_says_where(void **state) {
     tsr_error err = TSR_ERROR_INIT;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0, 0.0 };
     k.steps = 6;
     l.nan_at = 6; /* the third step's negative */
     assert_int_equal(tsr_ksampler(&out, latent, &guide, &k, &err), TSR_NOT_FINITE);
@@ -338,7 +338,7 @@ static void one_sigma__adds_its_noise_only(void **state) {
     float *noise = malloc(tsr_latent_count(latent) * sizeof *noise);
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0, 0.0 };
     assert_int_equal(tsr_initial_noise(noise, latent->shape, 5, NULL, &err), TSR_OK);
     o.sigmas = &sigma;
     o.n_sigmas = 1;
@@ -363,7 +363,7 @@ static void mask_batch__masks_each_picture_by_its_own(void **state) {
     tsr_error err = TSR_ERROR_INIT;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0, 0.0 };
     assert_int_equal(tsr_latent_new(&both, 2, 2, 4, 4, &err), TSR_OK);
     assert_int_equal(tsr_latent_new(&single, 1, 2, 4, 4, &err), TSR_OK);
     for (int i = 0; i < 32; i++) both->values[i] = both->values[32 + i] = single->values[i] = 0.1f * (float)i;
@@ -403,7 +403,7 @@ static void sample__refuses_bad_input(void **state) {
     float turning[3] = { 1.0f, 2.0f, 0.5f };
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0 }, none = { NULL, one, two, 2.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 2.0f, 0.0, 0.0 }, none = { NULL, one, two, 2.0f, 0.0, 0.0 };
     k.sampler = "eulr";
     assert_int_equal(tsr_ksampler(&out, latent, &guide, &k, &err), TSR_NOT_FOUND);
     assert_non_null(strstr(err.message, "\"euler\""));
@@ -446,7 +446,7 @@ static void impact__passes(void **state) {
     int n = 0;
     (void)state;
     linear_init(&l);
-    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0 };
+    tsr_guide guide = { &l.denoiser, one, two, 1.0f, 0.0, 0.0 };
     tsr__impact_call call = impact_call(&guide, "dpmpp_2m_sde");
     assert_int_equal(tsr_ksampler_sigmas(&all, &n, l.table, "karras", "euler", 6, 1.0, NULL), TSR_OK);
     assert_int_equal(tsr__impact_passes_init(&p, &call, NULL), TSR_OK);

@@ -23,7 +23,7 @@ static void world_clear(world *w) {
 
 static tsr__hook unsampler(world *w, int steps) {
     tsr__hook hook = { .kind = TSR__HOOK_UNSAMPLE };
-    hook.unsample.guide = (tsr_guide){ &w->g.denoiser, &w->cond, &w->cond, 1.0f, 0.0 };
+    hook.unsample.guide = (tsr_guide){ &w->g.denoiser, &w->cond, &w->cond, 1.0f, 0.0, 0.0 };
     hook.unsample.sampler = "euler";
     hook.unsample.scheduler = "karras";
     hook.unsample.steps = steps;

@@ -13,7 +13,7 @@ typedef struct world {
 
 static tsr_ksampler_provider provider(world *w, const gaussian_cond *cond, uint64_t seed, double denoise) {
     tsr_ksampler_provider p = TSR_KSAMPLER_PROVIDER_INIT;
-    p.guide = (tsr_guide){ &w->g.denoiser, cond, &w->negative, 2.5f, 0.0 };
+    p.guide = (tsr_guide){ &w->g.denoiser, cond, &w->negative, 2.5f, 0.0, 0.0 };
     p.seed = seed;
     p.steps = 4;
     p.denoise = denoise;
@@ -378,7 +378,7 @@ static void progress__covers_all_steps_and_can_stop(void **state) {
     tsr_latent *latent = pattern(1, 2, 2), *out = NULL;
     tsr_error err = TSR_ERROR_INIT;
     world_init(&w);
-    unsample.unsample.guide = (tsr_guide){ &w.g.denoiser, &w.sky, &w.negative, 1.0f, 0.0 };
+    unsample.unsample.guide = (tsr_guide){ &w.g.denoiser, &w.sky, &w.negative, 1.0f, 0.0, 0.0 };
     unsample.unsample.sampler = "euler";
     unsample.unsample.scheduler = "normal";
     unsample.unsample.steps = 6;

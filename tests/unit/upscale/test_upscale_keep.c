@@ -14,7 +14,7 @@ enum { COLUMNS = 8, ROWS = 6 }; /* of the enlarged latent */
 
 static tsr_ksampler_provider provider(world *w, const gaussian_cond *cond, double denoise, float cfg) {
     tsr_ksampler_provider p = TSR_KSAMPLER_PROVIDER_INIT;
-    p.guide = (tsr_guide){ &w->g.denoiser, cond, &w->negative, cfg, 0.0 };
+    p.guide = (tsr_guide){ &w->g.denoiser, cond, &w->negative, cfg, 0.0, 0.0 };
     p.seed = 31;
     p.steps = 4;
     p.denoise = denoise;
