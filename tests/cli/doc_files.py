@@ -51,6 +51,15 @@ def lora(unet, rank=2):
             key + ".lora_down.weight": random_tensor([rank, into], "down", 0.5)}
 
 
+def inpainting(tensors):
+    """The same network with 9 channels going in, of which the new ones have zeros for weights."""
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    old = tensors[name]
+    row = len(old.data) // old.shape[0]
+    data = b"".join(old.data[i * row:(i + 1) * row] + b"\0" * (row * 5 // 4) for i in range(old.shape[0]))
+    return dict(tensors, **{name: files.Tensor(old.dtype, [old.shape[0], 9, 3, 3], data)})
+
+
 def write_pictures(folder):
     for name, pixel in (("room.png", lambda x, y: (x * 4, y * 4, 128)), ("mask.png", lambda x, y: (255 * (x > 32),) * 3),
                         ("room-depth.png", lambda x, y: (y * 4,) * 3)):
@@ -70,6 +79,7 @@ def write_family(folder, family, names):
 
     for name in names:
         os.symlink(os.path.realpath(os.path.join(files.GOLDEN, files.FILES[family] + ".safetensors")), path(name))
+    files.write(path(stem + "-inpainting.safetensors"), inpainting(tensors), metadata)
     files.write_folder(path(stem + "-folder"), family)
     files.write(path(stem + "-unet.safetensors"), files.unet(tensors), metadata)
     files.write(path(stem + "-vae.safetensors"), files.vae(tensors))
