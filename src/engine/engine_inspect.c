@@ -69,16 +69,31 @@ static char *model_text(const tsr__weights *weights, const tsr__checkpoint_info 
     tsr_prediction prediction = TSR_PREDICTION_EPS;
     tsr_error ignored = TSR_ERROR_INIT;
     int zero_snr = 0;
-    char *text =
-        tsr__format("UNet: %lld channels, %lld going in, context width %lld; text width %lld; %lld latent "
-                    "channels\n",
-                    (long long)info->unet_channels, (long long)info->unet_in_channels, (long long)info->context_width,
-                    (long long)info->text_width, (long long)info->vae_channels);
+    char *text = tsr__format("UNet: %lld channels, %lld going in, context width %lld", (long long)info->unet_channels,
+                             (long long)info->unet_in_channels, (long long)info->context_width);
+    if (info->text_width || info->vae_channels)
+        add(&text, tsr__format("; text width %lld; %lld latent channels", (long long)info->text_width,
+                               (long long)info->vae_channels));
+    add(&text, tsr__strdup("\n"));
     if (tsr__family_find(&family, weights, info, 1, &ignored) != TSR_OK) return text;
     if (tsr__family_prediction(&prediction, family, weights, info, config, &ignored) != TSR_OK) return text;
     if (tsr__family_zero_snr(&zero_snr, weights, config, &ignored) != TSR_OK) return text;
     add(&text, tsr__format("family %s%s, predicts %s%s\n", family->name, tsr__checkpoint_variant_name(info->variant),
                            prediction == TSR_PREDICTION_V ? "v" : "eps", zero_snr ? ", zero terminal SNR" : ""));
+    return text;
+}
+
+/* A file of one UNet, opened as --unet opens it. */
+static char *unet_text(const char *path) {
+    tsr__weights *weights = NULL;
+    tsr__model_files files = { .unet = path };
+    tsr__checkpoint_info info;
+    tsr_error reason = TSR_ERROR_INIT;
+    if (tsr__model_open(&weights, &files, &reason) != TSR_OK)
+        return tsr__format("it cannot be used as a UNet: %s\n", reason.message);
+    tsr__checkpoint_describe(&info, weights);
+    char *text = model_text(weights, &info);
+    tsr__weights_close(weights);
     return text;
 }
 
@@ -163,6 +178,8 @@ static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) 
                        container_of(path), info.tensors, (double)info.parameters * 1e-6);
     int good = add(out, parts_text(&info)) && add(out, dtype_line(&info, weights));
     if (good && info.unet_channels) good = add(out, model_text(weights, &info));
+    if (good && (info.kind == TSR_CHECKPOINT_LDM_UNET || info.kind == TSR_CHECKPOINT_DIFFUSERS_UNET))
+        good = add(out, unet_text(path));
     if (good && info.kind == TSR_CHECKPOINT_LORA) good = add(out, lora_text(weights));
     if (good && info.kind == TSR_CHECKPOINT_TAESD) good = add(out, tiny_text(weights));
     if (good && info.kind == TSR_CHECKPOINT_LATENT) good = add(out, latent_text(weights));

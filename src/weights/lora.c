@@ -239,8 +239,14 @@ static void describe_shape(char *out, size_t size, const int64_t *shape, int ran
     if (rank == 0) out[0] = '\0';
 }
 
+/* Models of one family differ here: inpainting ones take more channels. The layer stays unused, as in ComfyUI. */
+static int may_differ(const char *key) {
+    return ends_with(key, ".input_blocks.0.0.weight");
+}
+
 static tsr_status refuse_shape(const tsr__lora *lora, const tsr__lora_layer *layer, const char *key, const char *shape,
                                tsr_error *err) {
+    if (may_differ(key)) return TSR_OK;
     return tsr__fail(err, TSR_BAD_FORMAT, "%s: adapter layer \"%.*s\" does not fit \"%s\" [%s]: it is made for %s",
                      tsr__weights_path(lora->weights), (int)layer->name_length, layer->name, key, shape,
                      guess_family(lora));

@@ -15,6 +15,8 @@ enum { H = 16, W = 24, PIXELS = H * W };
 /* cond is a float: every value of the answer. */
 typedef struct network {
     int calls, evaluations, smallest; /* smallest: pixels of the smallest evaluation */
+    int left, top;                    /* of the smallest, on what the run starts from */
+    const tsr_start_picture *start;   /* of all */
 } network;
 
 static tsr_status constant(void *user, const int shape[4], const tsr_denoise_call *calls, int count, tsr_error *err) {
@@ -22,7 +24,12 @@ static tsr_status constant(void *user, const int shape[4], const tsr_denoise_cal
     (void)err;
     n->calls++;
     n->evaluations += count;
-    if (!n->smallest || shape[2] * shape[3] < n->smallest) n->smallest = shape[2] * shape[3];
+    if (!n->smallest || shape[2] * shape[3] < n->smallest) {
+        n->smallest = shape[2] * shape[3];
+        n->left = calls[0].start_left;
+        n->top = calls[0].start_top;
+    }
+    for (int i = 0; i < count; i++) assert_ptr_equal(calls[i].start, n->start);
     for (int i = 0; i < count; i++)
         for (int k = 0; k < shape[0] * shape[1] * shape[2] * shape[3]; k++)
             calls[i].denoised[k] = *(const float *)calls[i].cond;
@@ -39,7 +46,9 @@ static tsr__cond_entry plain(const float *value) {
 /* Both sides at one sigma: out[0] positive, out[1] negative. */
 static network evaluate(float out[2][2 * PIXELS], const tsr__cond_entry *positive, int n_positive,
                         const tsr__cond_entry *negative, int n_negative, float sigma) {
-    network n = { 0 };
+    static const float latent[2 * PIXELS];
+    static const tsr_start_picture start = { W, H, latent, NULL };
+    network n = { .start = &start };
     const tsr_denoiser net = { .struct_size = sizeof net, .user = &n, .denoise = constant, .latent_scale = 1.0f };
     const int shape[4] = { 2, 1, H, W };
     float x[2 * PIXELS] = { 0 };
@@ -49,8 +58,8 @@ static network evaluate(float out[2][2 * PIXELS], const tsr__cond_entry *positiv
     assert_int_equal(tsr__cond_pair_new(&pair, positive, n_positive, negative, n_negative, &err), TSR_OK);
     tsr__cond_denoiser_init(&lists, &net);
     const tsr_denoise_call calls[2] = {
-        { .x = x, .sigma = sigma, .cond = tsr__cond_pair_side(pair, 0), .denoised = out[0] },
-        { .x = x, .sigma = sigma, .cond = tsr__cond_pair_side(pair, 1), .denoised = out[1] }
+        { .x = x, .sigma = sigma, .cond = tsr__cond_pair_side(pair, 0), .denoised = out[0], .start = &start },
+        { .x = x, .sigma = sigma, .cond = tsr__cond_pair_side(pair, 1), .denoised = out[1], .start = &start }
     };
     assert_int_equal(lists.denoiser.denoise(lists.denoiser.user, shape, calls, 2, &err), TSR_OK);
     tsr__cond_pair_free(pair);
@@ -87,6 +96,8 @@ static void cond_list__areas_ramp_and_are_evaluated_alone(void **state) {
     /* Two whole ones, the half on both sides: the negative is evaluated there too. */
     assert_int_equal(n.evaluations, 4);
     assert_int_equal(n.smallest, H * 12);
+    assert_int_equal(n.left, 12);
+    assert_int_equal(n.top, 0);
     assert_true(out[0][11] == 1.0f);
     /* A side of 12 ramps over 3: weight 1/3 at its first column. */
     assert_true(fabsf(out[0][12] - (1.0f + 3.0f / 3.0f) / (1.0f + 1.0f / 3.0f)) < 1e-6f);
@@ -116,6 +127,8 @@ static void cond_list__bounds_follow_the_mask(void **state) {
     only.mask_bounds = 1;
     network n = evaluate(out, &only, 1, &negative, 1, 1.0f);
     assert_int_equal(n.smallest, 10 * 9);
+    assert_int_equal(n.left, 10);
+    assert_int_equal(n.top, 4);
     assert_true(out[0][0] == 0.0f); /* nobody says anything there */
     assert_true(fabsf(out[0][4 * W + 10] - 3.0f) < 1e-6f);
     tsr_mask_free(mask);
