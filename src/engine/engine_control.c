@@ -10,14 +10,14 @@
 
 #include "core/clock.h"
 #include "engine/engine_priv.h"
-#include "weights/pth.h"
+#include "weights/control_open.h"
 
 enum { MAX_USES = 16, MAX_VIEWS = 64, CELL = 8 };
 
 struct tsr__control_file {
     char *path;
     tsr__weights *weights; /* to be packed from; NULL: to be opened again */
-    size_t values;         /* in the file */
+    size_t values;         /* that it will have */
     tsr__control_net *net; /* NULL: not packed */
     int was_packed;        /* in this run */
     struct tsr__control_file *next;
@@ -40,6 +40,7 @@ typedef struct use {
     float *pixels;           /* [height, width, 3] */
     int width, height;
     float strength, start_sigma, end_sigma;
+    int type;
     float *scaled; /* [3, CELL canvas_h, CELL canvas_w] of the canvas seen last */
     int canvas_w, canvas_h;
     view views[MAX_VIEWS];
@@ -53,6 +54,22 @@ struct tsr__control_set {
     int count;
     struct tsr__control_set *next;
 };
+
+int tsr__control_type(const char *name) {
+    static const char *const names[][2] = {
+        { "openpose", "openpose" },
+        { "depth", "depth" },
+        { "scribble", "hed/pidi/scribble/ted" },
+        { "canny", "canny/lineart/anime_lineart/mlsd" },
+        { "normal", "normal" },
+        { "segment", "segment" },
+        { "tile", "tile" },
+        { "repaint", "repaint" },
+    };
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(name, names[i][0]) == 0 || strcmp(name, names[i][1]) == 0) return i;
+    return -1;
+}
 
 /* --- sets --------------------------------------------------------------------------------------------------------------- */
 /* Views outlive the packed network that made them. */
@@ -110,6 +127,7 @@ static tsr_status copy_use(use **out, const tsr_engine *engine, const tsr__contr
                            tsr_error *err) {
     tsr_status status = TSR_OK;
     use *made = NULL;
+    char *found = NULL;
     size_t count = (size_t)from->width * (size_t)from->height * 3;
     *out = NULL;
     TSR_ALLOC_ZERO(err, made, 1);
@@ -119,16 +137,19 @@ static tsr_status copy_use(use **out, const tsr_engine *engine, const tsr__contr
     made->strength = from->strength;
     made->start_sigma = from->start_sigma;
     made->end_sigma = from->end_sigma;
-    made->path = tsr__find_beside(engine, "controlnet", from->model);
-    if (!made->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    if (access(made->path, R_OK) != 0)
+    made->type = from->type;
+    found = tsr__find_beside(engine, "controlnet", from->model);
+    if (!found) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    if (access(found, R_OK) != 0)
         TSR_FAIL(err, TSR_NOT_FOUND, "%s: control %s: no such file, nor in controlnet/ beside the model", who,
                  from->model);
+    TSR_TRY(tsr__control_path(&made->path, found, err));
     TSR_ALLOC(err, made->pixels, count);
     memcpy(made->pixels, from->pixels, count * sizeof *made->pixels);
     *out = made;
     made = NULL;
 done:
+    free(found);
     if (made) free(made->path);
     free(made);
     return status;
@@ -139,7 +160,8 @@ static int same_sets(const tsr__control_set *a, const tsr__control_set *b) {
     for (int i = 0; i < a->count; i++) {
         const use *u = a->items[i], *v = b->items[i];
         if (strcmp(u->path, v->path) != 0 || u->width != v->width || u->height != v->height ||
-            u->strength != v->strength || u->start_sigma != v->start_sigma || u->end_sigma != v->end_sigma ||
+            u->strength != v->strength || u->type != v->type || u->start_sigma != v->start_sigma ||
+            u->end_sigma != v->end_sigma ||
             memcmp(u->pixels, v->pixels, (size_t)u->width * (size_t)u->height * 3 * sizeof *u->pixels) != 0)
             return 0;
     }
@@ -173,14 +195,26 @@ done:
 }
 
 /* --- networks ------------------------------------------------------------------------------------------------------------ */
-static tsr_status open_weights(tsr__control_file *file, tsr_error *err) {
-    tsr_status status = TSR_OK;
+static tsr_status open_weights(tsr__control_file *file, const tsr_engine *engine, tsr_error *err) {
     if (file->weights) return TSR_OK;
-    TSR_TRY(tsr__weights_open_any(&file->weights, file->path, err));
-    file->values = 0;
-    for (size_t i = 0; i < tsr__weights_count(file->weights); i++)
-        file->values += tsr__weights_at(file->weights, i)->count;
+    tsr_status status = tsr__control_open(&file->weights, file->path, NULL, err);
+    if (status == TSR_OK) file->values = tsr__control_values(file->weights, engine->weights);
+    return status;
+}
+
+/* Differences from the model are whole only while they are packed: they are copies in memory, no mapped files. */
+static tsr_status build(tsr__control_file *file, tsr_engine *engine, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__weights *whole = NULL;
+    const tsr__weights *from = file->weights;
+    if (tsr__control_is_difference(from)) {
+        TSR_TRY(tsr__control_open(&whole, file->path, engine->weights, err));
+        from = whole;
+    }
+    TSR_TRY(tsr__control_net_new(&file->net, engine->nn, from, tsr__control_averages(from, file->path), err));
+    TSR_TRY(tsr__control_net_fits(file->net, engine->unet, file->path, err));
 done:
+    tsr__weights_close(whole);
     return status;
 }
 
@@ -193,7 +227,7 @@ static tsr_status find_file(tsr__control_file **out, tsr_engine *engine, const c
     TSR_ALLOC_ZERO(err, made, 1);
     made->path = tsr__strdup(path);
     if (!made->path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    TSR_TRY(open_weights(made, err));
+    TSR_TRY(open_weights(made, engine, err));
     made->next = engine->control_files;
     engine->control_files = *out = made;
     made = NULL;
@@ -217,12 +251,11 @@ static tsr_status pack(tsr__control_file *file, tsr_engine *engine, size_t call,
     tsr_status status = TSR_OK;
     size_t before;
     if (file->net) return TSR_OK;
-    TSR_TRY(open_weights(file, err));
+    TSR_TRY(open_weights(file, engine, err));
     TSR_TRY(tsr__budget_make_room(engine, TSR__NETWORK_CONTROL, call, err));
     before = tsr__nn_held_bytes(engine->nn);
     double start = tsr__seconds();
-    TSR_TRY(tsr__control_net_new(&file->net, engine->nn, file->weights, err));
-    TSR_TRY(tsr__control_net_fits(file->net, engine->unet, file->path, err));
+    TSR_TRY(build(file, engine, err));
     if (file->was_packed) tsr__budget_swapped(engine, tsr__nn_held_bytes(engine->nn) - before, tsr__seconds() - start);
     file->was_packed = 1;
     tsr__budget_used(engine);
@@ -398,6 +431,16 @@ done:
     return status;
 }
 
+/* SDXL's T2I-Adapter takes cells of 16 pixels: as in ComfyUI, the picture is scaled to whole ones. Parts of a canvas begin and end
+ * where they do. */
+static place rounded(const place *at, int cells) {
+    place whole = *at;
+    if (at->w != at->canvas_w || at->h != at->canvas_h) return whole;
+    whole.w = whole.canvas_w = (at->w + cells - 1) / cells * cells;
+    whole.h = whole.canvas_h = (at->h + cells - 1) / cells * cells;
+    return whole;
+}
+
 static tsr_status need_hint(const tsr__control_hint **out, use *u, const place *at, tsr_error *err) {
     tsr_status status = TSR_OK;
     float *picture = NULL;
@@ -409,9 +452,10 @@ static tsr_status need_hint(const tsr__control_hint **out, use *u, const place *
     if (at->left < 0 || at->top < 0 || at->left + at->w > at->canvas_w || at->top + at->h > at->canvas_h)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "a call for a part that lies outside its canvas of %d x %d cells", at->canvas_w,
                  at->canvas_h);
-    TSR_TRY(scale_picture(u, at->canvas_w, at->canvas_h, err));
-    TSR_TRY(cut_picture(&picture, u, at, err));
-    TSR_TRY(tsr__control_net_hint(&u->views[u->n_views].hint, u->file->net, picture, at->h, at->w, err));
+    const place seen = rounded(at, tsr__control_net_cells(u->file->net));
+    TSR_TRY(scale_picture(u, seen.canvas_w, seen.canvas_h, err));
+    TSR_TRY(cut_picture(&picture, u, &seen, err));
+    TSR_TRY(tsr__control_net_hint(&u->views[u->n_views].hint, u->file->net, picture, seen.h, seen.w, u->type, err));
     u->views[u->n_views].at = *at;
     *out = &u->views[u->n_views++].hint;
 done:

@@ -14,6 +14,7 @@ typedef struct tsr__control_use {
     int width, height;
     float strength;               /* 0: nothing */
     float start_sigma, end_sigma; /* it counts where start_sigma >= sigma >= end_sigma */
+    int type; /* which kind of picture, for unions, numbered as in their files (tsr__control_type); -1: not told */
 } tsr__control_use;
 
 /* Some uses together: their tensors add up. Counted; equal lists of one engine are one object, which must go before it. */
@@ -21,8 +22,12 @@ typedef struct tsr__control_set tsr__control_set;
 typedef struct tsr__control_file tsr__control_file; /* an opened network; the engine's */
 struct tsr__conditioning;
 
-/* *out is the caller's count; n 0 gives NULL. A model's name without a folder is also looked for in controlnet/ beside the checkpoint and beside its
- * folder, with or without ".safetensors". Copies the pixels; opens no network. Errors name `who`. */
+/* The number of a kind of picture for union ControlNets, by the name of scenes ("scribble") or of ComfyUI
+ * ("hed/pidi/scribble/ted"); -1 for "auto" and names that are none. */
+int tsr__control_type(const char *name);
+
+/* *out is the caller's count; n 0 gives NULL. A model's name without a folder is also looked for in controlnet/ beside the
+ * checkpoint and beside its folder, with or without ".safetensors"; a folder stands for the file of weights in it. Copies the pixels; opens no network. Errors name `who`. */
 tsr_status tsr__controls_get(tsr__control_set **out, tsr_engine *engine, const tsr__control_use *uses, int n,
                              const char *who, tsr_error *err);
 /* The file of a use; NULL out of range, or without a set. */

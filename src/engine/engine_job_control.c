@@ -7,7 +7,7 @@
 
 /* The keys of one scope, of the scene (region -1) or of a region: lists of one value, or of one for each network. */
 typedef struct keys {
-    const char *model, *image, *preprocess, *strength, *start, *end;
+    const char *model, *image, *preprocess, *type, *strength, *start, *end;
     char **data;
 } keys;
 
@@ -18,6 +18,7 @@ static keys read_keys(tsr__job *job, int region) {
         k.model = tsr__scene_text(scene, TSR__OPT_CONTROL);
         k.image = tsr__scene_text(scene, TSR__OPT_CONTROL_IMAGE);
         k.preprocess = tsr__scene_text(scene, TSR__OPT_CONTROL_PREPROCESS);
+        k.type = tsr__scene_text(scene, TSR__OPT_CONTROL_TYPE);
         k.strength = tsr__scene_text(scene, TSR__OPT_CONTROL_STRENGTH);
         k.start = tsr__scene_text(scene, TSR__OPT_CONTROL_START);
         k.end = tsr__scene_text(scene, TSR__OPT_CONTROL_END);
@@ -27,6 +28,7 @@ static keys read_keys(tsr__job *job, int region) {
     k.model = tsr__region_text(scene, region, TSR__REG_CONTROL);
     k.image = tsr__region_text(scene, region, TSR__REG_CONTROL_IMAGE);
     k.preprocess = tsr__region_text(scene, region, TSR__REG_CONTROL_PREPROCESS);
+    k.type = tsr__region_text(scene, region, TSR__REG_CONTROL_TYPE);
     k.strength = tsr__region_text(scene, region, TSR__REG_CONTROL_STRENGTH);
     k.start = tsr__region_text(scene, region, TSR__REG_CONTROL_START);
     k.end = tsr__region_text(scene, region, TSR__REG_CONTROL_END);
@@ -72,9 +74,10 @@ typedef struct held {
 static tsr_status make_use(tsr__control_use *out, held *own, const tsr_engine *engine, const keys *k, int index,
                            const tsr_image *image, tsr_error *err) {
     tsr_status status = TSR_OK;
-    char *preprocess = NULL;
+    char *preprocess = NULL, *type = NULL;
     TSR_TRY(tsr__list_item(&own->model, k->model, index, err));
     TSR_TRY(tsr__list_item(&preprocess, k->preprocess, index, err));
+    TSR_TRY(tsr__list_item(&type, k->type, index, err));
     TSR_ALLOC(err, own->pixels, (size_t)image->width * (size_t)image->height * 3);
     tsr_image_to_floats(image, own->pixels);
     TSR_TRY(tsr__preprocess(own->pixels, image->width, image->height,
@@ -83,11 +86,13 @@ static tsr_status make_use(tsr__control_use *out, held *own, const tsr_engine *e
     out->pixels = own->pixels;
     out->width = image->width;
     out->height = image->height;
+    out->type = tsr__control_type(type);
     out->strength = (float)tsr__list_number(k->strength, index);
     out->start_sigma = tsr_sigma_of_percent(engine->table, tsr__list_number(k->start, index));
     out->end_sigma = tsr_sigma_of_percent(engine->table, tsr__list_number(k->end, index));
 done:
     free(preprocess);
+    free(type);
     return status;
 }
 

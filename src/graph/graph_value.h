@@ -94,7 +94,7 @@ typedef struct tsr__cond {
 typedef struct tsr__value {
     tsr__type type;
     int refs;
-    int64_t integer; /* INT, clamped to its range */
+    int64_t integer; /* INT, clamped to its range; CONTROL_NET: the type of picture for unions, or -1 */
     uint64_t bits;   /* INT as a seed: all 64 bits */
     double number;   /* FLOAT, INT */
     int boolean;

@@ -35,6 +35,7 @@ tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const t
                                  .width = at->image->pictures.w,
                                  .height = at->image->pictures.h,
                                  .strength = at->strength,
+                                 .type = (int)at->net->integer,
                                  .start_sigma = tsr_sigma_of_percent(table, at->start),
                                  .end_sigma = tsr_sigma_of_percent(table, at->end) };
         uses[n - last] = use; /* the oldest first */

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/memory.h"
+#include "engine/engine_control.h"
 #include "graph/graph_priv.h"
 #include "picture/preprocess.h"
 
@@ -11,16 +13,57 @@ static const tsr__input loader_inputs[] = {
     TSR__END,
 };
 
-static tsr_status run_loader(tsr__call *call, tsr_error *err) {
+static tsr_status make_net(tsr__value **out, const char *path, int type, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__value *value = NULL;
     TSR_TRY(tsr__value_new(&value, TSR__V_CONTROL_NET, err));
-    TSR_TRY(tsr__find_file(&value->text, call->graph, "controlnet", tsr__arg_text(call->in, "control_net_name"), err));
-    call->results[0] = value;
+    value->integer = type;
+    value->text = tsr__strdup(path);
+    if (!value->text) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    *out = value;
     value = NULL;
 done:
     tsr__value_unref(value);
     return status;
+}
+
+static tsr_status run_loader(tsr__call *call, tsr_error *err) {
+    char *path = NULL;
+    tsr_status status =
+        tsr__find_file(&path, call->graph, "controlnet", tsr__arg_text(call->in, "control_net_name"), err);
+    if (status == TSR_OK) status = make_net(&call->results[0], path, -1, err);
+    free(path);
+    return status;
+}
+
+/* A difference is put on the model that samples with it, which is the one given here in every workflow that makes sense. */
+static const tsr__input difference_inputs[] = {
+    TSR__LINK("model", MODEL, "The model that samples with it."),
+    TSR__COMBO_FROM("control_net_name", tsr__choices_control_nets, NULL, "A file of the models folder's controlnet."),
+    TSR__END,
+};
+
+/* --- SetUnionControlNetType -------------------------------------------------------------------------------------------------- */
+static const char *const union_types[] = { "auto",
+                                           "openpose",
+                                           "depth",
+                                           "hed/pidi/scribble/ted",
+                                           "canny/lineart/anime_lineart/mlsd",
+                                           "normal",
+                                           "segment",
+                                           "tile",
+                                           "repaint",
+                                           NULL };
+
+static const tsr__input union_inputs[] = {
+    TSR__LINK("control_net", CONTROL_NET, "A union ControlNet; other networks do not look at the type."),
+    TSR__COMBO("type", union_types, "auto", "Which kind of picture it will read."),
+    TSR__END,
+};
+
+static tsr_status run_union(tsr__call *call, tsr_error *err) {
+    return make_net(&call->results[0], tsr__arg(call->in, "control_net")->text,
+                    tsr__control_type(tsr__arg_text(call->in, "type")), err);
 }
 
 /* --- applying ------------------------------------------------------------------------------------------------------------------ */
@@ -120,6 +163,22 @@ static const tsr__node rows[] = {
       0,
       run_loader,
       "Names a ControlNet or T2I-Adapter; it is opened when a model samples with it." },
+    { "DiffControlNetLoader",
+      "Load ControlNet Model (diff)",
+      "loaders",
+      difference_inputs,
+      { { "CONTROL_NET", TSR__V_CONTROL_NET } },
+      0,
+      run_loader,
+      "Names a ControlNet whose file keeps the difference from a model; it is put on the model that samples with it." },
+    { "SetUnionControlNetType",
+      "SetUnionControlNetType",
+      "conditioning/controlnet",
+      union_inputs,
+      { { "CONTROL_NET", TSR__V_CONTROL_NET } },
+      0,
+      run_union,
+      "Tells a union ControlNet which kind of picture it will read." },
     { "ControlNetApply",
       "Apply ControlNet (OLD)",
       "conditioning/controlnet",

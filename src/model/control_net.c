@@ -1,5 +1,5 @@
 /* model/control_net.c - ControlNet: a UNet's encoder, convolutions for the picture, and one for each skip. Also the front of
- * both kinds of control network; t2i_adapter.c is the other.
+ * both kinds of control network; t2i_adapter.c is the other. Unions are ControlNets with control_union.c beside them.
  *
  * After Zhang, Rao, Agrawala: Adding Conditional Control to Text-to-Image Diffusion Models (2023). */
 #include "model/control_net.h"
@@ -9,8 +9,10 @@
 
 #include "core/check.h"
 #include "core/memory.h"
+#include "model/control_union.h"
 #include "model/t2i_adapter.h"
 #include "model/unet_priv.h"
+#include "weights/checkpoint_kind.h"
 
 #define HINT_LAYERS 8 /* input_hint_block.0, 2, .. 14 */
 
@@ -21,10 +23,12 @@ struct tsr__control_net {
     tsr__nn_weight *hint[HINT_LAYERS];
     tsr__nn_weight *zero[TSR__UNET_MAX_BLOCKS + 1]; /* one a skip, then the middle's */
     int zeros;
+    int averages;
+    tsr__control_union *parts; /* of a union; else NULL */
 };
 
 /* --- loading -------------------------------------------------------------------------------------------------------- */
-static const char LAYOUT[] = "a ControlNet in LDM's layout";
+static const char LAYOUT[] = "a ControlNet";
 
 /* Halves where the published network does: the picture has eight times the latent's sides. */
 static tsr_status load_hint(tsr__control_net *net, tsr__loader *loader, tsr_error *err) {
@@ -66,25 +70,39 @@ static tsr_status load_control(tsr__control_net *net, const tsr__weights *weight
     for (int i = 0; i <= net->unet->inputs; i++)
         TSR_TRY(load_zero(net, &loader, tsr__name_of("zero_convs.%d.0", i).text, err));
     TSR_TRY(load_zero(net, &loader, "middle_block_out.0", err));
+    if (tsr__control_union_is(&loader))
+        TSR_TRY(tsr__control_union_new(&net->parts, &loader, net->unet->model_channels, net->unet->embed_width, err));
 done:
     return status;
 }
 
-tsr_status tsr__control_net_new(tsr__control_net **out, tsr__nn *nn, const tsr__weights *weights, tsr_error *err) {
+static tsr_status fail_kind(const tsr__weights *weights, tsr_error *err) {
+    const char *path = tsr__weights_path(weights);
+    tsr__checkpoint_info info;
+    tsr__checkpoint_describe(&info, weights);
+    if (info.kind == TSR_CHECKPOINT_CONTROL_LORA)
+        return tsr__fail(err, TSR_UNSUPPORTED, "%s: a control-LoRA is nothing without the model that it changes",
+                         path ? path : "weights");
+    return tsr__fail(err, TSR_UNSUPPORTED,
+                     "%s: this is %s; neither a ControlNet of SD1, SD2 or SDXL (input_hint_block.*) nor a T2I-Adapter "
+                     "(body.*)",
+                     path ? path : "weights", tsr__checkpoint_kind_name(info.kind));
+}
+
+tsr_status tsr__control_net_new(tsr__control_net **out, tsr__nn *nn, const tsr__weights *weights, int averages,
+                                tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__control_net *net = NULL;
-    const char *path = tsr__weights_path(weights);
     *out = NULL;
     TSR_ALLOC_ZERO(err, net, 1);
     net->nn = nn;
-    if (tsr__t2i_adapter_is(weights)) TSR_TRY(tsr__t2i_adapter_new(&net->adapter, nn, weights, err));
-    else if (tsr__weights_find(weights, "control_model.input_hint_block.0.weight"))
+    net->averages = averages;
+    if (tsr__weights_find(weights, "control_model.input_hint_block.0.weight"))
         TSR_TRY(load_control(net, weights, "control_model", err));
-    else if (tsr__weights_find(weights, "input_hint_block.0.weight")) TSR_TRY(load_control(net, weights, "", err));
-    else
-        TSR_FAIL(err, TSR_UNSUPPORTED,
-                 "%s: neither a ControlNet in LDM's layout (input_hint_block.*) nor a T2I-Adapter (body.*)",
-                 path ? path : "weights");
+    else if (tsr__weights_find(weights, "input_hint_block.0.weight") && !tsr__weights_find(weights, "lora_controlnet"))
+        TSR_TRY(load_control(net, weights, "", err));
+    else if (tsr__t2i_adapter_is(weights)) TSR_TRY(tsr__t2i_adapter_new(&net->adapter, nn, weights, err));
+    else TSR_TRY(fail_kind(weights, err));
     *out = net;
     net = NULL;
 done:
@@ -96,6 +114,7 @@ void tsr__control_net_free(tsr__control_net *net) {
     if (!net) return;
     tsr__t2i_adapter_free(net->adapter);
     tsr__unet_free(net->unet);
+    tsr__control_union_free(net->parts);
     for (int i = 0; i < HINT_LAYERS; i++) tsr__nn_weight_free(net->nn, net->hint[i]);
     for (int i = 0; i < net->zeros; i++) tsr__nn_weight_free(net->nn, net->zero[i]);
     free(net);
@@ -105,10 +124,18 @@ tsr__unet *tsr__control_net_unet(const tsr__control_net *net) {
     return net->unet;
 }
 
+int tsr__control_net_cells(const tsr__control_net *net) {
+    return net->adapter ? tsr__t2i_adapter_cells(net->adapter) : 1;
+}
+
+/* A network without attention to the text fits models of any width of context. */
 tsr_status tsr__control_net_fits(const tsr__control_net *net, const tsr__unet *unet, const char *name, tsr_error *err) {
     const tsr__unet *own = net->unet;
     if (net->adapter) return tsr__t2i_adapter_fits(net->adapter, unet, name, err);
-    if (own->context_width == unet->context_width && own->label_width == unet->label_width &&
+    if (own->in_channels != unet->out_channels)
+        return tsr__fail(err, TSR_UNSUPPORTED, "%s: a control network for latents of %d channels; the model's have %d",
+                         name, own->in_channels, unet->out_channels);
+    if ((own->context_width == unet->context_width || !own->context_width) && own->label_width == unet->label_width &&
         own->inputs == unet->inputs && own->model_channels == unet->model_channels)
         return TSR_OK;
     return tsr__fail(err, TSR_UNSUPPORTED,
@@ -139,13 +166,22 @@ done:
 }
 
 tsr_status tsr__control_net_hint(tsr__control_hint *out, tsr__control_net *net, const float *picture, int h, int w,
-                                 tsr_error *err) {
+                                 int type, tsr_error *err) {
     tsr_status status = TSR_OK;
+    const int types = net->parts ? tsr__control_union_types(net->parts) : 0;
     memset(out, 0, sizeof *out);
     if (net->adapter) return tsr__t2i_adapter_run(net->adapter, &out->tensors, &out->count, picture, h, w, err);
-    TSR_ALLOC_ZERO(err, out->tensors, 1);
-    out->count = 1;
+    if (net->parts && type >= types)
+        return tsr__fail(err, TSR_BAD_ARGUMENT,
+                         "the union ControlNet knows %d types of picture, this is number %d: tile and repaint need the "
+                         "ProMax file",
+                         types, type + 1);
+    TSR_ALLOC_ZERO(err, out->tensors, 2);
+    out->count = net->parts ? 2 : 1;
     TSR_TRY(run_hint(net, &out->tensors[0], picture, h, w, err));
+    if (!net->parts) goto done;
+    TSR_TRY(tsr__control_union_features(net->parts, net->nn, &out->tensors[0], type, err));
+    TSR_TRY(tsr__control_union_time(net->parts, net->nn, &out->tensors[1], type, err));
 done:
     if (status != TSR_OK) tsr__control_hint_clear(net, out);
     return status;
@@ -174,12 +210,36 @@ static tsr_status join_hints(tsr__control_net *net, tsr__tensor *out, const tsr_
     return status;
 }
 
+/* Every channel of every sample becomes its mean. */
+static tsr_status average(tsr__control_net *net, tsr__tensor *x, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const int n = x->n, c = x->c, h = x->h, w = x->w;
+    const size_t plane = (size_t)h * (size_t)w, planes = (size_t)n * (size_t)c;
+    float *values = NULL;
+    TSR_ALLOC(err, values, planes * plane);
+    TSR_TRY(tsr__nn_to_nchw(net->nn, values, x, err));
+    for (size_t i = 0; i < planes; i++) {
+        double sum = 0.0;
+        for (size_t k = 0; k < plane; k++) sum += (double)values[i * plane + k];
+        for (size_t k = 0; k < plane; k++) values[i * plane + k] = (float)(sum / (double)plane);
+    }
+    tsr__nn_release(net->nn, x);
+    TSR_TRY(tsr__nn_from_nchw(net->nn, x, values, n, c, h, w, err));
+done:
+    free(values);
+    return status;
+}
+
 static tsr_status run_encoder(tsr__control_net *net, tsr__tensor *out, const float *x, int n, int h, int w,
                               const float *timesteps, tsr__unet_context *const *contexts, const float *const *labels,
                               const tsr__control_hint *const *hints, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__unet_pass pass = { .unet = net->unet, .nn = net->nn, .n = n };
-    tsr__tensor in = { 0 }, hint = { 0 };
+    tsr__tensor in = { 0 }, hint = { 0 }, time = { 0 };
+    if (net->parts) {
+        TSR_TRY(join_hints(net, &time, hints, n, 1, err));
+        pass.time_more = &time;
+    }
     TSR_TRY(tsr__unet_pass_begin(&pass, h, w, timesteps, contexts, labels, err));
     TSR_TRY(join_hints(net, &hint, hints, n, 0, err));
     if (hint.h != h || hint.w != w)
@@ -191,10 +251,12 @@ static tsr_status run_encoder(tsr__control_net *net, tsr__tensor *out, const flo
         tsr__tensor *from = i < pass.depth ? &pass.skips[i] : &pass.middle;
         TSR_TRY(tsr__nn_linear(net->nn, &out[i], from, net->zero[i], TSR__ACT_NONE, NULL, err));
         tsr__nn_release(net->nn, from);
+        if (net->averages) TSR_TRY(average(net, &out[i], err));
     }
 done:
     tsr__nn_release(net->nn, &in);
     tsr__nn_release(net->nn, &hint);
+    tsr__nn_release(net->nn, &time);
     tsr__unet_pass_end(&pass);
     return status;
 }

@@ -99,9 +99,9 @@ tsr_status tsr__unet_context_new(tsr__unet_context **out, tsr__unet *unet, const
     TSR_ALLOC_ZERO(err, context, 1);
     context->nn = unet->nn;
     context->tokens = tokens;
-    TSR_ALLOC_ZERO(err, context->kv, unet->slots);
+    TSR_ALLOC_ZERO(err, context->kv, unet->slots + 1);
     context->slots = unet->slots;
-    TSR_TRY(tsr__nn_from_rows(unet->nn, &text, rows, 1, tokens, unet->context_width, err));
+    if (unet->slots) TSR_TRY(tsr__nn_from_rows(unet->nn, &text, rows, 1, tokens, unet->context_width, err));
     for (int b = 0; b < unet->count; b++) {
         const tsr__transformer *t = &unet->blocks[b].transformer;
         for (int i = 0; i < t->depth; i++)
@@ -205,7 +205,7 @@ static tsr_status join_contexts(tsr__unet_pass *r, tsr__unet_context *const *con
     for (int i = 0; i < r->n && !r->shared; i++)
         if (contexts[i]->parts) TSR_ALLOC_ZERO(err, r->shared, r->n);
     if (r->n == 1) return TSR_OK;
-    TSR_ALLOC_ZERO(err, r->kv_owned, r->unet->slots);
+    TSR_ALLOC_ZERO(err, r->kv_owned, r->unet->slots + 1);
     for (int s = 0; s < r->unet->slots; s++) {
         const tsr__tensor *one = &contexts[0]->kv[s];
         size_t bytes = (size_t)one->w * (size_t)one->c * (one->dtype == TSR__BF16 ? 2 : 4);
@@ -250,13 +250,11 @@ static tsr_status embed_time(tsr__unet_pass *r, const float *timesteps, const fl
     TSR_ALLOC(err, r->add, (size_t)r->n * (size_t)unet->add_width);
     TSR_TRY(tsr__nn_timestep_embedding(r->nn, &waves, timesteps, r->n, unet->model_channels, err));
     TSR_TRY(tsr__nn_linear(r->nn, &hidden, &waves, unet->time_in, TSR__ACT_SILU, NULL, err));
-    if (unet->label_width) {
-        TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, TSR__ACT_NONE, NULL, err));
-        TSR_TRY(add_labels(r, &time, labels, err));
-        TSR_TRY(tsr__nn_activate(r->nn, &time, TSR__ACT_SILU, err));
-    } else {
-        TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, TSR__ACT_SILU, NULL, err));
-    }
+    const int alone = !unet->label_width && !r->time_more;
+    TSR_TRY(tsr__nn_linear(r->nn, &time, &hidden, unet->time_out, alone ? TSR__ACT_SILU : TSR__ACT_NONE, r->time_more,
+                           err));
+    if (unet->label_width) TSR_TRY(add_labels(r, &time, labels, err));
+    if (!alone) TSR_TRY(tsr__nn_activate(r->nn, &time, TSR__ACT_SILU, err));
     TSR_TRY(tsr__nn_linear(r->nn, &adds, &time, unet->time_projections, TSR__ACT_NONE, NULL, err));
     TSR_TRY(tsr__nn_to_rows(r->nn, r->adds, &adds, err));
 done:

@@ -67,14 +67,18 @@ tsr_status tsr__transformer_load(tsr__transformer *t, tsr__loader *loader, const
     t->channels = channels;
     while (depth < MAX_DEPTH && tsr__load_has(loader, "%s.transformer_blocks.%d.norm1.weight", name, depth)) depth++;
     tsr__name text_key = tsr__name_of("%s.transformer_blocks.0.attn2.to_k", name);
-    TSR_TRY(tsr__load_sides(loader, &out, &width, text_key.text, 2, err));
-    if (*context_width == 0) *context_width = width;
+    if (tsr__load_has(loader, "%s.weight", text_key.text) && !depth) depth = 1; /* whose norm1 will be missed */
+    /* The small ControlNets for SDXL have one without layers: its two projections stay. */
+    if (depth || !tsr__load_has(loader, "%s.proj_out.weight", name)) {
+        TSR_TRY(tsr__load_sides(loader, &out, &width, text_key.text, 2, err));
+        if (*context_width == 0) *context_width = width;
+    }
     t->context_width = *context_width;
     TSR_TRY(choose_heads(t, loader, name, heads_asked, err));
     TSR_TRY(tsr__norm_load_group(&t->norm, loader, channels, tsr__name_of("%s.norm", name).text, err));
     TSR_TRY(tsr__load_linear(loader, &t->proj_in, channels, channels, TSR__WITH_BIAS,
                              tsr__name_of("%s.proj_in", name).text, err));
-    TSR_ALLOC_ZERO(err, t->layers, depth);
+    TSR_ALLOC_ZERO(err, t->layers, depth + 1);
     t->depth = depth;
     for (int i = 0; i < depth; i++) {
         t->layers[i].context_slot = (*slots)++;

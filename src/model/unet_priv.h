@@ -51,9 +51,10 @@ typedef struct tsr__unet_pass {
     const tsr__tensor *kv; /* a slot each: [n, 1, tokens, 2c] */
     tsr__tensor *kv_owned; /* the samples' texts side by side; NULL for one sample */
     tsr__unet_context *const *contexts;
-    tsr__shared_text *shared; /* [n], at the resolution at hand; NULL: nobody shares */
-    float *adds;              /* [n, add_width]: the time's share of every residual block */
-    float *add;               /* [n, channels] of the block at hand */
+    tsr__shared_text *shared;     /* [n], at the resolution at hand; NULL: nobody shares */
+    const tsr__tensor *time_more; /* NULL, or [n, 1, 1, embed_width]: added to the time embedding */
+    float *adds;                  /* [n, add_width]: the time's share of every residual block */
+    float *add;                   /* [n, channels] of the block at hand */
     tsr__tensor skips[TSR__UNET_MAX_BLOCKS];
     int depth;
     tsr__tensor middle; /* of the middle block, until the decoder takes it */
@@ -61,8 +62,8 @@ typedef struct tsr__unet_pass {
     int n_controls;
 } tsr__unet_pass;
 
-/* Checks the sizes and makes what the blocks read: texts side by side, the time's shares. The pass is zero but for unet, nn
- * and n; call _end whatever happens. */
+/* Checks the sizes and makes what the blocks read: texts side by side, the time's shares. The pass is zero but for unet, nn,
+ * n and perhaps time_more; call _end whatever happens. */
 tsr_status tsr__unet_pass_begin(tsr__unet_pass *pass, int h, int w, const float *timesteps,
                                 tsr__unet_context *const *contexts, const float *const *labels, tsr_error *err);
 /* Fills the skips and the middle. hint: NULL, or [n, h, w, model_channels], added behind the first convolution. */

@@ -16,6 +16,10 @@ typedef enum tsr__checkpoint_kind {
     TSR_CHECKPOINT_LDM_UNET,       /* input_blocks.* without the checkpoint's prefix */
     TSR_CHECKPOINT_DIFFUSERS_UNET, /* down_blocks.* */
     TSR_CHECKPOINT_CONTROLNET,
+    TSR_CHECKPOINT_CONTROL_UNION,      /* one ControlNet for several kinds of picture */
+    TSR_CHECKPOINT_CONTROL_LORA,       /* low-rank differences from the model's encoder */
+    TSR_CHECKPOINT_CONTROL_DIFFERENCE, /* whole ones */
+    TSR_CHECKPOINT_T2I_ADAPTER,
     TSR_CHECKPOINT_LORA, /* also LoHa and LoKr */
     TSR_CHECKPOINT_VAE,
     TSR_CHECKPOINT_TAESD,

@@ -9,6 +9,11 @@
  *   up_blocks.L.resnets.J                output_blocks.((R + 1) L + J).0          attentions.J: .1
  *   up_blocks.L.upsamplers.0.conv        output_blocks.((R + 1) L + R).K.conv     K = 2 behind an attention, else 1
  *
+ * A ControlNet has the half that goes down, and
+ *
+ *   controlnet_cond_embedding.conv_in .blocks.K .conv_out     input_hint_block.0 .(2 K + 2) .(2 K + 2 behind the last)
+ *   controlnet_down_blocks.N, controlnet_mid_block            zero_convs.N.0, middle_block_out.0
+ *
  * The VAE keeps its structure; only its decoder counts levels from the picture. */
 #include "weights/diffusers_names.h"
 
@@ -122,6 +127,8 @@ void tsr__diffusers_look(tsr__diffusers_shape *shape, const char *name) {
     if (!down) down = after(name, "encoder.down_blocks.0.");
     if (!up) up = after(name, "decoder.up_blocks.");
     if (member(down, "resnets.", &block) && block >= shape->blocks) shape->blocks = block + 1;
+    if (member(after(name, "controlnet_cond_embedding."), "blocks.", &block) && block >= shape->hints)
+        shape->hints = block + 1;
     up = up ? read_index(up, &level) : NULL;
     if (!up || level >= TSR__DIFFUSERS_LEVELS) return;
     if (level >= shape->levels) shape->levels = level + 1;
@@ -181,6 +188,53 @@ int tsr__diffusers_unet_name(char out[TSR__NAME_SIZE], const char *name, const t
         return unet_member(out, "output_blocks", stride * level, stride, rest);
     }
     return 0;
+}
+
+/* --- control networks ------------------------------------------------------------------------------------------------- */
+static int hint_name(char out[TSR__NAME_SIZE], const char *rest, const tsr__diffusers_shape *shape) {
+    int number;
+    char block[64];
+    const char *layer = after(rest, "conv_in.");
+    if (layer) return join(out, "input_hint_block.0.", layer, "");
+    layer = after(rest, "conv_out.");
+    if (layer) number = shape->hints;
+    else layer = member(rest, "blocks.", &number);
+    (void)snprintf(block, sizeof block, "input_hint_block.%d.", 2 * number + 2);
+    return layer && join(out, block, layer, "");
+}
+
+int tsr__diffusers_control_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape) {
+    static const char *const kept[] = { "task_embedding", "transformer_layes.", "spatial_ch_projs.",
+                                        "control_add_embedding." };
+    const char *rest;
+    int number;
+    char block[64];
+    if ((rest = after(name, "controlnet_cond_embedding."))) return hint_name(out, rest, shape);
+    if ((rest = after(name, "controlnet_mid_block."))) return join(out, "middle_block_out.0.", rest, "");
+    if ((rest = member(name, "controlnet_down_blocks.", &number))) {
+        (void)snprintf(block, sizeof block, "zero_convs.%d.0.", number);
+        return join(out, block, rest, "");
+    }
+    for (int i = 0; i < COUNT(kept); i++)
+        if (after(name, kept[i])) return join(out, name, "", "");
+    return tsr__diffusers_unet_name(out, name, shape);
+}
+
+int tsr__diffusers_adapter_name(char out[TSR__NAME_SIZE], const char *name, int is_light) {
+    int level, number = 0;
+    char block[64];
+    const char *rest = after(name, "adapter."), *layer;
+    if (rest && after(rest, "conv_in.")) return join(out, rest, "", "");
+    rest = rest ? member(rest, "body.", &level) : NULL;
+    if (!rest) return 0;
+    layer = member(rest, "resnets.", &number);
+    if (is_light) {
+        (void)snprintf(block, sizeof block, layer ? "body.%d.body.%d." : "body.%d.", level, number);
+        return join(out, block, layer ? layer : rest, "");
+    }
+    if (number > 1) return 0; /* two residual blocks a level */
+    (void)snprintf(block, sizeof block, "body.%d.", 2 * level + number);
+    return join(out, block, layer ? layer : rest, "");
 }
 
 /* --- VAE ---------------------------------------------------------------------------------------------------------------- */

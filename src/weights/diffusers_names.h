@@ -13,6 +13,7 @@ typedef struct tsr__diffusers_shape {
     int blocks;                         /* residual blocks of a level, going down */
     int levels;                         /* of the half that goes up */
     int attends[TSR__DIFFUSERS_LEVELS]; /* whether up_blocks.L has attentions */
+    int hints;                          /* of a ControlNet: convolutions between the picture's first and last */
 } tsr__diffusers_shape;
 void tsr__diffusers_look(tsr__diffusers_shape *shape, const char *name);
 
@@ -25,6 +26,11 @@ int tsr__diffusers_vae_name(char out[TSR__NAME_SIZE], const char *name, const ts
 void tsr__single_file_look(tsr__diffusers_shape *shape, const char *name);
 int tsr__single_file_unet_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
 int tsr__single_file_vae_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
+
+/* The same for a ControlNet, to LDM's names without "control_model."; what only unions have keeps its name. */
+int tsr__diffusers_control_name(char out[TSR__NAME_SIZE], const char *name, const tsr__diffusers_shape *shape);
+/* And for a T2I-Adapter ("adapter...."), full or light, to its authors' names. */
+int tsr__diffusers_adapter_name(char out[TSR__NAME_SIZE], const char *name, int is_light);
 
 /* A text encoder's name ("text_model....") to OpenCLIP's. */
 typedef enum tsr__open_clip_part {

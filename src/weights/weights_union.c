@@ -154,6 +154,17 @@ tsr_status tsr__union_add_number(tsr__union *all, const char *name, float value,
     return status;
 }
 
+tsr_status tsr__union_floats(float **values, tsr__union *all, const char *name, const tsr__tensor_view *like,
+                             tsr_error *err) {
+    tsr__tensor_view plain = *like;
+    void *data = NULL;
+    plain.dtype = TSR_DTYPE_F32;
+    plain.scale = 0.0f;
+    tsr_status status = add_copy(&data, all, name, &plain, err);
+    *values = data;
+    return status;
+}
+
 tsr_status tsr__union_set_config(tsr__union *all, const json_t *config, tsr_error *err) {
     static const char key[] = "tessera.config";
     char *value = json_dumps(config, JSON_COMPACT);

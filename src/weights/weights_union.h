@@ -24,6 +24,9 @@ tsr_status tsr__union_stack(tsr__union *all, const char *name, const tsr__tensor
 tsr_status tsr__union_transpose(tsr__union *all, const char *name, const tsr__tensor_view *view, tsr_error *err);
 /* One float32 number. */
 tsr_status tsr__union_add_number(tsr__union *all, const char *name, float value, tsr_error *err);
+/* A float32 tensor of like's shape; *values has like->count of them to fill, and is the union's. */
+tsr_status tsr__union_floats(float **values, tsr__union *all, const char *name, const tsr__tensor_view *like,
+                             tsr_error *err);
 /* The metadata key tessera.config: a JSON object, borrowed. The first one stays. */
 tsr_status tsr__union_set_config(tsr__union *all, const json_t *config, tsr_error *err);
 /* Makes weights of it; the union is gone, also after a failure. */

@@ -65,7 +65,7 @@ static tsr_engine *open_engine(void) {
 }
 
 static tsr__control_use use_of(const char *model, const float *pixels, float strength) {
-    tsr__control_use use = { model, pixels, 8 * W, 8 * H, strength, 1e9f, 0.0f };
+    tsr__control_use use = { model, pixels, 8 * W, 8 * H, strength, 1e9f, 0.0f, -1 };
     return use;
 }
 
