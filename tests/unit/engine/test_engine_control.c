@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <unistd.h>
 
+#include "control_expected.inc"
 #include "control_file.h"
 #include "engine/engine_priv.h"
 #include "golden_file.h"
@@ -190,6 +191,81 @@ static void crop__sees_its_part_of_the_picture(void **state) {
     tsr_engine_close(engine);
 }
 
+/* --- against PyTorch ------------------------------------------------------------------------------------------------------- */
+/* A conditioning that has control_reference.py's numbers for its text. */
+static const void *make_numbered(tsr_engine *engine, const tsr__control_use *uses, int n) {
+    enum { TOKENS = 7 };
+    static float unused[1][COUNT];
+    tsr__control_set *set = NULL;
+    tsr__conditioning *cond = NULL;
+    OK(tsr__controls_get(&set, engine, uses, n, "test", &err));
+    OK(tsr__conditioning_get(&cond, engine, "a text that is not read", 1, NULL, set, &err));
+    tsr__controls_unref(set);
+    const void *plain = make_cond(engine, NULL, 0);
+    denoise(engine, &plain, unused, 1); /* opens the networks */
+    size_t count = TOKENS * (size_t)tsr__unet_context_width(engine->unet);
+    cond->values = malloc(count * sizeof *cond->values);
+    assert_non_null(cond->values);
+    numbers(cond->values, "text", count, 1.0, 0.0);
+    cond->tokens = TOKENS;
+    return cond;
+}
+
+/* Four steps of Euler from 14 x; call: everything but x, sigma and denoised. */
+static void run_euler(tsr_engine *engine, float *out, const int shape[4], tsr_denoise_call call) {
+    static const float sigmas[5] = { 14.6146f, 4.0f, 1.5f, 0.6f, 0.0f };
+    static float denoised[COUNT];
+    const int count = shape[1] * shape[2] * shape[3];
+    numbers(out, "x", (size_t)count, 14.0, 0.0);
+    call.x = out;
+    call.denoised = denoised;
+    for (int step = 0; step < 4; step++) {
+        call.sigma = sigmas[step];
+        OK(engine->denoiser.denoise(engine, shape, &call, 1, &err));
+        for (int i = 0; i < count; i++)
+            out[i] += (out[i] - denoised[i]) / sigmas[step] * (sigmas[step + 1] - sigmas[step]);
+    }
+}
+
+static void compare(const char *what, const float *got, const float *want, size_t count) {
+    double worst = max_abs_diff(got, want, count) / max_abs(want, count);
+    print_message("%s: worst %.2e\n", what, worst);
+    assert_true(worst < 1e-3);
+}
+
+/* Two networks, one of them twice, each with a window of its own. */
+static void chain_with_windows__equals_pytorch(void **state) {
+    static float out[COUNT];
+    const int shape[4] = { 1, 4, H, W };
+    const double windows[3][2] = { { 0.0, 0.4 }, { 0.2, 1.0 }, { 0.1, 0.9 } };
+    tsr_engine *engine = open_engine();
+    tsr__control_use uses[3] = { use_of(net_path, picture, 0.7f), use_of(adapter_path, other_picture, 0.5f),
+                                 use_of(net_path, other_picture, 0.3f) };
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        uses[i].start_sigma = tsr_sigma_of_percent(engine->table, windows[i][0]);
+        uses[i].end_sigma = tsr_sigma_of_percent(engine->table, windows[i][1]);
+    }
+    run_euler(engine, out, shape, (tsr_denoise_call){ .cond = make_numbered(engine, uses, 3) });
+    compare("a chain", out, chain_run, COUNT);
+    tsr_engine_close(engine);
+}
+
+/* As a region of mode crop is evaluated: the network sees the same part of the picture. */
+static void part_of_the_canvas__equals_pytorch(void **state) {
+    static float out[COUNT];
+    const int shape[4] = { 1, 4, 4, 8 };
+    tsr_engine *engine = open_engine();
+    tsr__control_use whole = use_of(net_path, picture, 1.0f);
+    (void)state;
+    run_euler(
+        engine, out, shape,
+        (tsr_denoise_call){
+            .cond = make_numbered(engine, &whole, 1), .left = 4, .top = 2, .canvas_width = W, .canvas_height = H });
+    compare("a part", out, part_run, sizeof part_run / sizeof *part_run);
+    tsr_engine_close(engine);
+}
+
 /* --- scenes ---------------------------------------------------------------------------------------------------------------- */
 static tsr_scene *make_scene(const char *mode) {
     tsr_scene *scene = NULL;
@@ -340,6 +416,8 @@ int main(void) {
         cmocka_unit_test(equal_uses__are_one_conditioning),
         cmocka_unit_test(several__add_up),
         cmocka_unit_test(crop__sees_its_part_of_the_picture),
+        cmocka_unit_test(chain_with_windows__equals_pytorch),
+        cmocka_unit_test(part_of_the_canvas__equals_pytorch),
         cmocka_unit_test(control_of_a_region__steers_its_place),
         cmocka_unit_test(lists__are_several_networks),
         cmocka_unit_test(modes__take_control),
