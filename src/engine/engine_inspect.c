@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
+#include "weights/control_open.h"
 #include "weights/model_open.h"
 #include "weights/taesd_files.h"
 
@@ -146,6 +147,41 @@ static char *tiny_text(const tsr__weights *weights) {
     return text;
 }
 
+static long long side_of(const tsr__weights *weights, const char *name, int axis) {
+    const tsr__tensor_view *view = tsr__weights_find(weights, name);
+    return view && view->rank > axis ? (long long)view->shape[axis] : 0;
+}
+
+/* Which models a T2I-Adapter steers, told by the pixels in one of its cells: SDXL's are larger. */
+static char *adapter_text(const tsr__weights *weights) {
+    static const char *const firsts[] = { "conv_in.weight", "adapter.conv_in.weight", "body.0.in_conv.weight",
+                                          "adapter.body.0.in_conv.weight" };
+    long long taken = 0;
+    int i = 0;
+    for (; i < 4 && !taken; i++) taken = side_of(weights, firsts[i], 1);
+    return tsr__format("control: %s, for %s\n", i > 2 ? "light" : "full", taken % 256 ? "SD1" : "SDXL");
+}
+
+/* The same for ControlNets, by the width of the text they see and by SDXL's second vector; and a union's types. */
+static char *control_text(const tsr__weights *weights, tsr__checkpoint_kind kind) {
+    long long context = 0, types = side_of(weights, "task_embedding", 0);
+    int labels = 0;
+    if (kind == TSR_CHECKPOINT_T2I_ADAPTER) return adapter_text(weights);
+    for (size_t i = 0; i < tsr__weights_count(weights); i++) {
+        const tsr__tensor_view *view = tsr__weights_at(weights, i);
+        if (strstr(view->name, "label_emb.0.0.") || strstr(view->name, "add_embedding.linear_1.")) labels = 1;
+        if (view->rank < 2 || context) continue;
+        if (strstr(view->name, "attn2.to_k.weight") || strstr(view->name, "attn2.to_k.down"))
+            context = (long long)view->shape[1];
+    }
+    const char *family = labels ? "SDXL" : context == 768 ? "SD1" : context == 1024 ? "SD2" : "models";
+    char *text = context ? tsr__format("control: for %s with %lld values a token", family, context)
+                         : tsr__format("control: for %s, reads no text", family);
+    if (types) add(&text, tsr__format(", %lld types of picture", types));
+    add(&text, tsr__strdup("\n"));
+    return text;
+}
+
 /* "key: value", values cut short and on one line. */
 static tsr_status add_metadata(char **out, const tsr__weights *weights, tsr_error *err) {
     enum { LONGEST = 160 };
@@ -166,12 +202,28 @@ done:
     return status;
 }
 
+/* The weights of a folder that is no whole model but a control network; *file NULL: it is something else. */
+static tsr_status control_folder(char **file, const char *path, tsr_error *err) {
+    struct stat info;
+    *file = NULL;
+    char *index = tsr__format("%s/model_index.json", path);
+    if (!index) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
+    const int wanted = stat(path, &info) == 0 && S_ISDIR(info.st_mode) && stat(index, &info) != 0;
+    free(index);
+    tsr_error ignored = TSR_ERROR_INIT;
+    if (wanted && tsr__control_path(file, path, &ignored) != TSR_OK) *file = NULL;
+    return TSR_OK;
+}
+
 static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__weights *weights = NULL;
     tsr__model_files files = { .model = path };
     tsr__checkpoint_info info;
+    char *inner = NULL;
     *out = NULL;
+    TSR_TRY(control_folder(&inner, path, err));
+    if (inner) files.model = inner;
     TSR_TRY(tsr__model_open(&weights, &files, err));
     tsr__checkpoint_describe(&info, weights);
     *out = tsr__format("%s: %s (%s), %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info.kind),
@@ -182,6 +234,8 @@ static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) 
         good = add(out, unet_text(path));
     if (good && info.kind == TSR_CHECKPOINT_LORA) good = add(out, lora_text(weights));
     if (good && info.kind == TSR_CHECKPOINT_TAESD) good = add(out, tiny_text(weights));
+    if (good && info.kind >= TSR_CHECKPOINT_CONTROLNET && info.kind <= TSR_CHECKPOINT_T2I_ADAPTER)
+        good = add(out, control_text(weights, info.kind));
     if (good && info.kind == TSR_CHECKPOINT_LATENT) good = add(out, latent_text(weights));
     if (!good) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     TSR_TRY(add_metadata(out, weights, err));
@@ -194,6 +248,7 @@ done:
         *out = NULL;
     }
     tsr__weights_close(weights);
+    free(inner);
     return status;
 }
 

@@ -71,17 +71,28 @@ typedef struct held {
     float *pixels;
 } held;
 
-static tsr_status make_use(tsr__control_use *out, held *own, const tsr_engine *engine, const keys *k, int index,
-                           const tsr_image *image, tsr_error *err) {
+static tsr_status preprocess(float *pixels, const tsr_image *image, const char *name, const tsr__job *job,
+                             tsr_error *err) {
+    const tsr__preprocess_kind kind = (tsr__preprocess_kind)tsr__preprocess_find(name);
+    if (kind != TSR__PREPROCESS_INPAINT) return tsr__preprocess(pixels, image->width, image->height, kind, err);
+    const tsr_mask *mask = job->latent->noise_mask;
+    if (!mask)
+        return tsr__fail(err, TSR_BAD_ARGUMENT,
+                         "control_preprocess inpaint blanks what is repainted: give mask, and init_image");
+    tsr__blank_masked(pixels, image->width, image->height, mask->values, mask->width, mask->height);
+    return TSR_OK;
+}
+
+static tsr_status make_use(tsr__control_use *out, held *own, const tsr_engine *engine, const tsr__job *job,
+                           const keys *k, int index, const tsr_image *image, tsr_error *err) {
     tsr_status status = TSR_OK;
-    char *preprocess = NULL, *type = NULL;
+    char *name = NULL, *type = NULL;
     TSR_TRY(tsr__list_item(&own->model, k->model, index, err));
-    TSR_TRY(tsr__list_item(&preprocess, k->preprocess, index, err));
+    TSR_TRY(tsr__list_item(&name, k->preprocess, index, err));
     TSR_TRY(tsr__list_item(&type, k->type, index, err));
     TSR_ALLOC(err, own->pixels, (size_t)image->width * (size_t)image->height * 3);
     tsr_image_to_floats(image, own->pixels);
-    TSR_TRY(tsr__preprocess(own->pixels, image->width, image->height,
-                            (tsr__preprocess_kind)tsr__preprocess_find(preprocess), err));
+    TSR_TRY(preprocess(own->pixels, image, name, job, err));
     out->model = own->model;
     out->pixels = own->pixels;
     out->width = image->width;
@@ -91,7 +102,7 @@ static tsr_status make_use(tsr__control_use *out, held *own, const tsr_engine *e
     out->start_sigma = tsr_sigma_of_percent(engine->table, tsr__list_number(k->start, index));
     out->end_sigma = tsr_sigma_of_percent(engine->table, tsr__list_number(k->end, index));
 done:
-    free(preprocess);
+    free(name);
     free(type);
     return status;
 }
@@ -109,7 +120,7 @@ static tsr_status add_scope(tsr__control_use *uses, held *own, int *count, const
     TSR_TRY(keep_pictures(images, pictures, job, &k, err));
     for (int i = 0; i < nets; i++) {
         if (tsr__list_number(k.strength, i) == 0) continue;
-        TSR_TRY(make_use(&uses[*count], &own[*count], engine, &k, i, images[pictures == 1 ? 0 : i], err));
+        TSR_TRY(make_use(&uses[*count], &own[*count], engine, job, &k, i, images[pictures == 1 ? 0 : i], err));
         (*count)++;
     }
 done:

@@ -17,8 +17,8 @@
 #define TILE_FACTOR     4
 
 int tsr__preprocess_find(const char *name) {
-    static const char *const names[] = { "none", "canny", "scribble", "tile", "invert" };
-    for (int i = 0; i < 5; i++)
+    static const char *const names[] = { "none", "canny", "scribble", "tile", "invert", "inpaint" };
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
         if (strcmp(name, names[i]) == 0) return i;
     return -1;
 }
@@ -201,7 +201,8 @@ done:
 
 tsr_status tsr__preprocess(float *rgb, int width, int height, tsr__preprocess_kind kind, tsr_error *err) {
     switch (kind) {
-    case TSR__PREPROCESS_NONE: break;
+    case TSR__PREPROCESS_NONE:
+    case TSR__PREPROCESS_INPAINT: break;
     case TSR__PREPROCESS_CANNY: return tsr__canny(rgb, width, height, CANNY_LOW, CANNY_HIGH, err);
     case TSR__PREPROCESS_SCRIBBLE: return scribble(rgb, width, height, err);
     case TSR__PREPROCESS_TILE: return tile(rgb, width, height, err);
@@ -210,4 +211,21 @@ tsr_status tsr__preprocess(float *rgb, int width, int height, tsr__preprocess_ki
         break;
     }
     return TSR_OK;
+}
+
+/* The mask's column or row behind pixel i of `side`, of which `cut` at both ends lie outside the canvas; -1: none. */
+static int behind(int i, int side, int cut, int mask_side) {
+    if (i < cut || i >= side - cut) return -1;
+    return clamp((int)(((double)(i - cut) + 0.5) * mask_side / (side - 2 * cut)), mask_side);
+}
+
+void tsr__blank_masked(float *rgb, int width, int height, const float *mask, int mask_width, int mask_height) {
+    int cut_x = 0, cut_y = 0;
+    tsr_resize_center_crop(&cut_x, &cut_y, width, height, mask_width, mask_height);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            int u = behind(x, width, cut_x, mask_width), v = behind(y, height, cut_y, mask_height);
+            if (u < 0 || v < 0 || mask[(size_t)v * (size_t)mask_width + (size_t)u] <= 0.5f) continue;
+            for (size_t c = 0; c < 3; c++) rgb[3 * ((size_t)y * (size_t)width + (size_t)x) + c] = -1.0f;
+        }
 }

@@ -7,7 +7,8 @@ import struct
 import zipfile
 
 import checkpoint_files as files
-from cli_case import safetensors
+import control_files as control
+from cli_case import png, safetensors
 
 CASES = []
 
@@ -417,3 +418,156 @@ def lora_that_is_cut(folder):
 def region_of_another_family(folder):
     return (model(single("sd1"), "--region", "box=0:0:50%:100%,prompt=a,model=" + single("sdxl")),
             ("cannot share a canvas",))
+
+
+# --- control networks --------------------------------------------------------------------------------------------------------
+
+def with_control(change):
+    """A control network for golden-sd1, in the layout that change gives it."""
+    def write(folder):
+        tensors, words = change(control.controlnet("sd1"))
+        folder.put("p.png", png(8, 8, lambda x, y: (x, y, 0)))
+        return (model(single("sd1"), "--control", folder.tensors("c.safetensors", tensors), "--control-image",
+                      folder.at("p.png")), words)
+    write.__name__ = change.__name__
+    CASES.append(write)
+    return change
+
+
+@with_control
+def control_of_another_family(_):
+    return control.controlnet_diffusers(control.controlnet("sd2")), ("c.safetensors", "64 values a token", "another family")
+
+
+@with_control
+def control_for_sdxl(_):
+    return control.controlnet_diffusers(control.controlnet("sdxl")), ("another family",)
+
+
+@with_control
+def control_without_its_middle(tensors):
+    tensors = control.controlnet_diffusers(tensors)
+    del tensors["controlnet_mid_block.weight"]
+    return tensors, ("middle_block_out.0.weight", "missing")
+
+
+@with_control
+def control_without_a_hint_layer(tensors):
+    tensors = control.controlnet_diffusers(tensors)
+    tensors = {name: tensor for name, tensor in tensors.items() if ".blocks.5." not in name}
+    return tensors, ("input_hint_block",)
+
+
+@with_control
+def control_with_an_unknown_layer(tensors):
+    return (dict(control.controlnet_diffusers(tensors), **named(["encoder_hid_proj.weight"])),
+            ("encoder_hid_proj", "no such layer"))
+
+
+@with_control
+def control_without_a_norm_of_attention(tensors):
+    del tensors["middle_block.1.transformer_blocks.0.norm1.weight"]
+    return tensors, ("middle_block.1.transformer_blocks.0.norm1", "missing")
+
+
+@with_control
+def control_for_nine_channels(tensors):
+    old = tensors["input_blocks.0.0.weight"]
+    tensors["input_blocks.0.0.weight"] = floats([old.shape[0], 9, 3, 3])
+    return tensors, ("latents of 9 channels",)
+
+
+@with_control
+def control_that_reads_four_planes(tensors):
+    tensors["input_hint_block.0.weight"] = floats([16, 4, 3, 3])
+    return tensors, ("input_hint_block.0.weight", "[16, 3, 3, 3]")
+
+
+@with_control
+def control_for_flux(_):
+    return named(["double_blocks.0.img_attn.norm.key_norm.scale", "controlnet_blocks.0.weight"]), ("Flux",)
+
+
+@with_control
+def lora_as_control(_):
+    return lora(SDXL_LAYER, [4, 2048], [640, 4]), ("a LoRA", "neither")
+
+
+@with_control
+def union_with_too_many_types(tensors):
+    more = {"task_embedding": floats([300, 64]), "control_add_embedding.linear_1.weight": floats([256, 256])}
+    return dict(tensors, **more), ("task_embedding", "300 types")
+
+
+@with_control
+def union_without_its_transformer(tensors):
+    more = {"task_embedding": floats([6, 64]), "control_add_embedding.linear_1.weight": floats([256, 1536])}
+    return dict(tensors, **more), ("spatial_ch_projs", "missing")
+
+
+@with_control
+def control_lora_of_another_width(tensors):
+    tensors = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in control.ENCODER}
+    more = {"lora_controlnet": floats([0]), "input_blocks.1.0.in_layers.2.up": floats([64, 4]),
+            "input_blocks.1.0.in_layers.2.down": floats([4, 320, 3, 3])}
+    return dict(tensors, **more), ("input_blocks.1.0.in_layers.2.up", "another family")
+
+
+@with_control
+def control_lora_for_other_layers(tensors):
+    more = {"lora_controlnet": floats([0]), "label_emb.0.0.up": floats([64, 4]), "label_emb.0.0.down": floats([4, 64])}
+    return dict(tensors, **more), ("2 of its 2 factors", "another family")
+
+
+@with_control
+def difference_of_another_shape(tensors):
+    tensors["input_blocks.0.0.weight"] = floats([320, 4, 3, 3])
+    return (dict({"control_model." + name: tensor for name, tensor in tensors.items()}, difference=floats([0])),
+            ("input_blocks.0.0.weight", "another family"))
+
+
+@with_control
+def adapter_of_another_family(_):
+    return control.adapter_diffusers(control.adapter((64, 128, 128, 128), 768)), ("T2I-Adapter", "another family")
+
+
+@with_control
+def adapter_of_three_blocks_a_level(_):
+    tensors = control.adapter_diffusers(control.adapter((64, 128, 256)))
+    return dict(tensors, **named(["adapter.body.0.resnets.2.block1.weight"])), ("resnets.2", "no such layer")
+
+
+@with_control
+def light_adapter_without_its_end(_):
+    tensors = control.light((64, 128, 256))
+    del tensors["body.1.out_conv.weight"]
+    return tensors, ("body.1.out_conv.weight", "missing")
+
+
+@with_control
+def adapter_of_two_planes(_):
+    return control.adapter((64, 128, 256), 128), ("conv_in takes 128",)
+
+
+def in_control_folder(change):
+    def write(folder):
+        os.mkdir(folder.at("f"))
+        folder.put("p.png", png(8, 8, lambda x, y: (x, y, 0)))
+        words = change(Folder(folder.at("f")))
+        return model(single("sd1"), "--control", folder.at("f"), "--control-image", folder.at("p.png")), words
+    write.__name__ = change.__name__
+    CASES.append(write)
+    return change
+
+
+@in_control_folder
+def control_folder_without_weights(folder):
+    files.write_json(folder.at("config.json"), {})
+    return "a folder without", "diffusion_pytorch_model"
+
+
+@in_control_folder
+def control_folder_with_a_broken_config(folder):
+    folder.tensors("diffusion_pytorch_model.safetensors", control.controlnet_diffusers(control.controlnet("sd1")))
+    folder.put("config.json", b"{oh")
+    return "config.json", "line 1"

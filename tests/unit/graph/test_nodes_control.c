@@ -1,4 +1,4 @@
-/* ControlNetLoader, ControlNetApply, ControlNetApplyAdvanced and Canny in workflows: the two ways to apply are one where they
+/* ControlNetLoader, its kin and SetUnionControlNetType, ControlNetApply, ControlNetApplyAdvanced and Canny in workflows: the two ways to apply are one where they
  * should be, chains add up, windows and strengths count, a scene's networks are names of the controlnet folder. */
 #include "graph_fixture.h"
 
@@ -16,6 +16,10 @@ static int setup(void **state) {
     control_file_write(path, "sd1", "control_model.");
     snprintf(path, sizeof path, "%s/controlnet/adapter.safetensors", f.models);
     adapter_file_write(path);
+    snprintf(path, sizeof path, "%s/controlnet/union.safetensors", f.models);
+    control_kind_write(path, "sd1", "", CONTROL_UNION);
+    snprintf(path, sizeof path, "%s/controlnet/difference.safetensors", f.models);
+    control_kind_write(path, "sd1", "control_model.", CONTROL_DIFFERENCE);
     return 0;
 }
 
@@ -131,6 +135,38 @@ static void chains__add_up(void **state) {
                       painted(both)) < 1e-3);
 }
 
+/* The network of node n and the picture of node 7 on the positive. */
+#define STEER(n)                                                                                                       \
+    NODE("a", "ControlNetApply",                                                                                       \
+         "\"conditioning\":[\"2\",0],\"control_net\":[\"" n "\",0],\"image\":[\"7\",0],\"strength\":1")                \
+    "," SAMPLE("[\"a\",0]", "[\"3\",0]")
+#define UNION(type)                                                                                                    \
+    "{" COMMON "," NODE("u", "ControlNetLoader", "\"control_net_name\":\"union.safetensors\"") "," NODE(               \
+        "t", "SetUnionControlNetType", "\"control_net\":[\"u\",0],\"type\":\"" type "\"") "," STEER("t") "}"
+
+static void union_type__is_told(void **state) {
+    tsr_error err = TSR_ERROR_INIT;
+    tsr_workflow_outputs *outputs = NULL;
+    (void)state;
+    assert_true(apart(painted(UNION("auto")), painted(UNION("canny/lineart/anime_lineart/mlsd"))) > 1e-3);
+    assert_true(apart(painted(UNION("openpose")), painted(UNION("segment"))) > 1e-3);
+    assert_true(apart(painted("{" COMMON "," NODE("u", "ControlNetLoader",
+                                                  "\"control_net_name\":\"union.safetensors\"") "," STEER("u") "}"),
+                      painted(UNION("auto"))) == 0.0);
+    assert_int_not_equal(try_run(&f, &outputs, UNION("tile"), &err), TSR_OK); /* the seventh of six */
+    assert_non_null(strstr(err.message, "knows 6 types"));
+}
+
+static void difference_loader__is_the_loader(void **state) {
+    (void)state;
+    tsr_latent *loaded = painted("{" COMMON "," NODE(
+        "d", "ControlNetLoader", "\"control_net_name\":\"difference.safetensors\"") "," STEER("d") "}");
+    assert_true(apart(painted("{" COMMON "," NODE("d", "DiffControlNetLoader",
+                                                  "\"model\":[\"1\",0],\"control_net_name\":"
+                                                  "\"difference.safetensors\"") "," STEER("d") "}"),
+                      loaded) == 0.0);
+}
+
 /* Lists of conditionings take another way through sampling: the same control on both halves is the plain run's. */
 static void combined_conditionings__keep_their_control(void **state) {
     (void)state;
@@ -177,6 +213,8 @@ int main(void) {
         cmocka_unit_test(apply__equals_apply_advanced_on_both),
         cmocka_unit_test(strength_and_window__count),
         cmocka_unit_test(chains__add_up),
+        cmocka_unit_test(union_type__is_told),
+        cmocka_unit_test(difference_loader__is_the_loader),
         cmocka_unit_test(combined_conditionings__keep_their_control),
         cmocka_unit_test(scene__takes_names_of_the_controlnet_folder),
     };

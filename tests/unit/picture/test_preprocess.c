@@ -121,8 +121,21 @@ static void smallest_pictures__are_taken(void **state) {
         }
 }
 
+/* A mask of the canvas's left half; the picture shows the canvas's middle, with 4 columns beyond each side of it. */
+static void inpaint__blanks_what_lies_under_the_mask(void **state) {
+    enum { MASK_W = 8, MASK_H = 8 };
+    float mask[MASK_W * MASK_H];
+    (void)state;
+    for (int i = 0; i < MASK_W * MASK_H; i++) mask[i] = i % MASK_W < MASK_W / 2 ? 0.6f : 0.5f;
+    paint_all(0.25f);
+    tsr__blank_masked(rgb, W, H, mask, MASK_W, MASK_H); /* 40 x 32 is cut to 32 x 32 */
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++) assert_true(at(x, y) == (x >= 4 && x < 20 ? -1.0f : 0.25f));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(inpaint__blanks_what_lies_under_the_mask),
         cmocka_unit_test(canny__thins_an_edge_to_one_pixel),
         cmocka_unit_test(canny__finds_nothing_where_nothing_changes),
         cmocka_unit_test(canny__follows_weak_edges_from_strong_ones),
