@@ -208,6 +208,7 @@ static const void *make_numbered(tsr_engine *engine, const tsr__control_use *use
     assert_non_null(cond->values);
     numbers(cond->values, "text", count, 1.0, 0.0);
     cond->tokens = TOKENS;
+    cond->width = tsr__unet_context_width(engine->unet);
     return cond;
 }
 
