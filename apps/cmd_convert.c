@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd_pack.h"
 #include "options.h"
 #include "signals.h"
 
@@ -18,6 +19,8 @@ static const char HELP[] =
     "  X.safetensors (or any other suffix)  one file in the single-file layout\n"
     "  X.gguf                               GGUF, as stable-diffusion.cpp has it; with --part unet as ComfyUI-GGUF has "
     "it\n"
+    "  X.tsrpack                            a packed cache: the model laid out for this processor, to open in an "
+    "instant\n"
     "  X/ (or a name without suffix)        a diffusers folder; one with anything in it is not replaced\n"
     "\n"
     "  --type TYPE              numbers: keep (default), f32, f16, bf16; f8 except in GGUF; in GGUF q8_0, q5_1, q5_0,\n"
@@ -26,12 +29,15 @@ static const char HELP[] =
     "  --unet FILE              UNet\n"
     "  --text-encoder FILE      text encoder\n"
     "  --text-encoder-2 FILE    second text encoder of SDXL; the two may come in either order\n"
-    "  --vae FILE               VAE\n";
+    "  --vae FILE               VAE\n"
+    "  --precision PRECISION    of a packed cache: auto (bf16 where the processor has it), f32 or bf16\n"
+    "  --threads N              of a packed cache: what its layouts are chosen for (default: all)\n";
 
 typedef struct request {
     const char *in, *out;
     tsr_model_parts parts;
     int type, part;
+    const char *precision, *threads; /* NULL: not given */
 } request;
 
 /* 0 when the option is not one of these. */
@@ -42,7 +48,9 @@ static int take_option(request *r, const char *name, const char *value) {
     } paths[] = { { "--unet", &r->parts.unet },
                   { "--text-encoder", &r->parts.text_encoder },
                   { "--text-encoder-2", &r->parts.text_encoder_2 },
-                  { "--vae", &r->parts.vae } };
+                  { "--vae", &r->parts.vae },
+                  { "--precision", &r->precision },
+                  { "--threads", &r->threads } };
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         if (strcmp(name, paths[i].name) != 0) continue;
         *paths[i].to = value;
@@ -76,6 +84,11 @@ static int parse(request *r, int argc, char **argv) {
         return usage_error("convert needs a model and a file to write: tessera convert IN OUT");
     r->out = names[count - 1];
     r->in = count == 2 ? names[0] : NULL;
+    if (is_pack_name(r->out) && (r->type != TSR_WEIGHT_KEEP || r->part != TSR_CONVERT_ALL))
+        return usage_error("a packed cache is the whole model and takes --precision, not --type or --part");
+    if (!is_pack_name(r->out) && (r->precision || r->threads))
+        return usage_error(
+            "--precision and --threads are for packed caches, OUT.tsrpack; --type chooses a file's numbers");
     return 0;
 }
 
@@ -98,6 +111,10 @@ int command_convert(int argc, char **argv) {
     }
     int failed = parse(&r, argc, argv);
     if (failed) return failed;
+    if (is_pack_name(r.out)) {
+        const pack_request pack = { r.in, r.out, &r.parts, r.precision, r.threads };
+        return command_pack(&pack);
+    }
     int terminal = isatty(STDERR_FILENO);
     const tsr_convert_options options = { (tsr_weight_type)r.type, (tsr_convert_part)r.part, show, &terminal };
     watch_signals();

@@ -37,6 +37,14 @@ export const api = {
   cancelPending: (ids) => post('queue', { delete: ids }),
   interrupt: (id) => post('interrupt', { prompt_id: id }),
   forget: (id) => post('history', { delete: [id] }),
+  /** Stores a picture in the input folder; its name there. */
+  upload: async (file) => {
+    const body = new FormData();
+    body.append('image', file, file.name || 'picture.png');
+    const { name, subfolder } = await (await request('upload/image', { method: 'POST', body })).json();
+    return subfolder ? `${subfolder}/${name}` : name;
+  },
+  exists: (url) => fetch(url, { method: 'HEAD' }).then((response) => response.ok, () => false),
   bytes: async (url) => new Uint8Array(await (await request(url)).arrayBuffer()),
   text: async (url) => (await request(url)).text(),
 };
@@ -45,6 +53,13 @@ export function viewUrl(image, preview) {
   const query = new URLSearchParams({ filename: image.filename, subfolder: image.subfolder || '', type: image.type || 'output' });
   if (preview) query.set('preview', preview);
   return `view?${query}`;
+}
+
+/** A picture of the input folder, by the name that a scene or a workflow gives it. */
+export function inputUrl(name) {
+  const plain = name.replace(/ \[\w+\]$/, '');
+  const at = plain.lastIndexOf('/');
+  return viewUrl({ filename: plain.slice(at + 1), subfolder: at < 0 ? '' : plain.slice(0, at), type: 'input' });
 }
 
 /** The choices of an input in /object_info's old form ([[...], {}]) or new one (["COMBO", {options}]). */

@@ -1,4 +1,5 @@
 // app.js - starts the page: builds its parts, tells them of each other, and carries out what people ask for.
+import { api, inputUrl } from './api.js';
 import { Cards } from './cards.js';
 import { byId, download, drawIcons, later } from './dom.js';
 import { messagesOf, showFaults } from './faults.js';
@@ -8,6 +9,7 @@ import { listen } from './keys.js';
 import { announce, confirmed, notice } from './notices.js';
 import { loadOptions } from './options.js';
 import { Overlay } from './overlay.js';
+import { pixelsOf } from './pictures.js';
 import { recallEntry, recallFile } from './recall.js';
 import { Scene } from './scene.js';
 import { SettingsPanel } from './settings.js';
@@ -156,7 +158,34 @@ async function openFile(file) {
   }
 }
 
-/** A picture without metadata: a mask, or something to paint over. */
+const START_DENOISE = 0.6; // of a picture to start from, where nothing else is said: at 1 nothing of it would be seen
+
+async function startFrom(file) {
+  try {
+    scene.set('init_image', await api.upload(file));
+  } catch (error) {
+    notice(error.message, 'error');
+  }
+}
+
+/** Lays the picture that painting starts from under the regions, and gives the sheet its size. */
+async function showStart() {
+  const name = scene.settings.init_image;
+  if (!name) return;
+  try {
+    const blob = new Blob([await api.bytes(inputUrl(name))]);
+    const { width, height } = await pixelsOf(blob);
+    const side = (pixels) => Math.min(4096, Math.max(64, Math.floor(pixels / 8) * 8));
+    if (name !== scene.settings.init_image) return;
+    scene.resize(side(width), side(height));
+    if (scene.settings.denoise === undefined) scene.set('denoise', START_DENOISE);
+    sheet.showBlob(blob);
+  } catch (error) {
+    notice(error.message, 'error');
+  }
+}
+
+/** A picture without metadata: a mask, one to start from, or something to paint over. */
 function looseFile(file) {
   const dialog = byId('loose');
   byId('loose-mask').textContent = scene.active ? `The mask of ${scene.label(scene.active)}` : 'The mask of a new region';
@@ -164,6 +193,7 @@ function looseFile(file) {
   dialog.showModal();
   dialog.addEventListener('close', async () => {
     if (dialog.returnValue === 'under') sheet.showBlob(file);
+    if (dialog.returnValue === 'start') await startFrom(file);
     if (dialog.returnValue !== 'mask') return;
     try {
       const mask = await maskOfFile(file, scene.width, scene.height);
@@ -295,6 +325,7 @@ function listenToScene() {
   };
   for (const type of ['regions', 'size', 'loaded']) scene.addEventListener(type, words);
   sheet.changed = words;
+  scene.addEventListener('settings', ({ detail }) => { if (detail === 'init_image') showStart(); });
 }
 
 async function start() {

@@ -2,7 +2,7 @@
 import { byId, download, growWithText, h, icon, iconButton } from './dom.js';
 import { field } from './fields.js';
 import { belongs } from './options.js';
-import { encodeMask } from './png.js';
+import { encodeMask, toBase64 } from './png.js';
 import { maskOfFile } from './workflow.js';
 import { reveal } from './settings.js';
 import { announce, notice } from './notices.js';
@@ -141,6 +141,7 @@ export class Cards {
     list.append(
       entry('picture', 'Import mask…', () => file.click()),
       entry('save', 'Save mask as PNG', () => this.exportMask(region)),
+      entry('brush', 'Repaint only here', () => this.repaintHere(region)),
       entry('invert', 'Invert mask', () => scene.invertMask(region)),
       entry('eraser', 'Clear mask', () => scene.clearMask(region)),
       entry('brush', 'Change colour…', () => card.colour.click()),
@@ -172,6 +173,17 @@ export class Cards {
     } catch (error) {
       this.fault(region, '', error.message);
     }
+  }
+
+  /** The region's mask becomes the picture's: the rest of the picture that painting starts from stays. */
+  async repaintHere(region) {
+    if (!this.scene.settings.init_image) {
+      this.fault(region, '', 'Choose a picture to start from first, under Settings.');
+      return;
+    }
+    const bytes = await encodeMask(region.mask, this.scene.width, this.scene.height);
+    this.scene.set('mask', { name: `${this.scene.label(region)}.png`, data: toBase64(bytes) });
+    notice(`Only the mask of ${this.scene.label(region)} is repainted now.`);
   }
 
   async exportMask(region) {

@@ -5,7 +5,7 @@ import { picture } from './picture_field.js';
 let count = 0;
 
 const WORDS = {
-  cfg: 'Guidance (cfg)', control: 'Control network', control_image: 'Control picture', lora: 'Adapters (LoRA)', vae_tile: 'VAE tile', clip_skip: 'Clip skip', seed_2nd: 'Second seed', seed_2nd_mode: 'Second seed mode',
+  cfg: 'Guidance (cfg)', control: 'Control network', control_image: 'Control picture', init_image: 'Picture to start from', mask: 'Repaint only (mask)', lora: 'Adapters (LoRA)', vae_tile: 'VAE tile', clip_skip: 'Clip skip', seed_2nd: 'Second seed', seed_2nd_mode: 'Second seed mode',
 };
 
 export function wordsFor(key) {
@@ -88,9 +88,9 @@ function picker(input, names, take) {
 }
 
 /** {element, show(value, settings), fault(text)}. change(value) is called with valid values only; of a picture with
- * {name, data}, its bytes as base64. */
+ * {name, data}, its bytes as base64, or the name that it has in the input folder. */
 export function field(row, value, lists, change) {
-  if (row.kind === 'picture') return picture(row, wordsFor(row.key), change);
+  if (row.kind === 'picture' || row.kind === 'input') return picture(row, wordsFor(row.key), change);
   const id = `field-${++count}`;
   const input = control(row, value, lists, id);
   const error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });

@@ -1,5 +1,5 @@
 // recall.js - from a file or a finished job back to a scene: Tessera's, ComfyUI's and A1111's metadata, scene and workflow files.
-import { api, viewUrl } from './api.js';
+import { api, inputUrl } from './api.js';
 import { sceneOfParameters } from './a1111.js';
 import { apiOfUi, sceneOfGraph } from './comfy.js';
 import { isPng, readTexts, toBase64 } from './png.js';
@@ -40,8 +40,7 @@ async function placed({ file, channel, colour, box, invert, strength }) {
   if (box) return { box, ...(invert ? { invert: true } : {}), ...(strength < 1 ? { strength } : {}) };
   if (!file || typeof file !== 'string') return {};
   try {
-    const at = file.replace(/ \[\w+\]$/, '').lastIndexOf('/');
-    const bytes = await api.bytes(viewUrl({ filename: file.slice(at + 1), subfolder: at < 0 ? '' : file.slice(0, at), type: 'input' }));
+    const bytes = await api.bytes(inputUrl(file));
     if (colour) return { color: colour, color_bytes: toBase64(bytes) };
     return { mask_data: toBase64(bytes), mask_channel: channel || 'luma', ...(invert ? { invert: true } : {}) };
   } catch {

@@ -2,17 +2,18 @@
 import { encodeMask, fromBase64, toBase64 } from './png.js';
 import { fromPixels, resize } from './masks.js';
 import { pixelsOf } from './pictures.js';
+import { api, inputUrl } from './api.js';
+import { idle } from './idle.js';
 
 export const SCENE_NODE = 'TesseraScene';
 export const PAGE_KEY = 'tessera_page'; // beside the workflow in a picture: what only the page knows
-const OUTSIDE = new Set(['tessera_scene', 'regions', 'model', 'width', 'height', 'seed', 'batch', 'mask_data', 'color_image_data',
+const OUTSIDE = new Set(['tessera_scene', 'regions', 'model', 'width', 'height', 'seed', 'batch', 'color_image_data',
   'color_image', 'output', 'threads', 'preview', 'show', 'quality', 'save_latent', 'dry_run']);
 const PLACES = new Set(['name', 'color_bytes', 'box', 'mask', 'color', 'mask_channel', 'invert', 'mask_data']);
 
-/** Without what belongs to a control network where none is chosen. */
-function controlled(settings) {
-  if (settings.control) return settings;
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => !key.startsWith('control_')));
+/** Without what has no effect here, which a scene may not have: the settings of a mask that was left out, for example. */
+function effective(settings, ofRegion) {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => !idle(key, settings, ofRegion)));
 }
 
 /** Tessera's scene (docs/scene.md) of the regions that take part: shown, and painted somewhere. */
@@ -21,9 +22,9 @@ export async function sceneJson(scene) {
   for (const region of scene.regions) {
     if (region.hidden || !scene.isPainted(region)) continue;
     const file = await encodeMask(region.mask, scene.width, scene.height);
-    regions.push({ ...(region.name ? { name: region.name } : {}), ...controlled(region.settings), mask_data: toBase64(file) });
+    regions.push({ ...(region.name ? { name: region.name } : {}), ...effective(region.settings, true), mask_data: toBase64(file) });
   }
-  return { ...controlled(scene.settings), width: scene.width, height: scene.height, regions };
+  return { ...effective(scene.settings, false), width: scene.width, height: scene.height, regions };
 }
 
 /** What the scene's JSON does not say: colours, and regions that were hidden or empty. In the order of the list. */
@@ -126,6 +127,17 @@ function without(object, keys) {
   return Object.fromEntries(texts.filter(([key, value]) => !keys.has(key) && value !== null && typeof value !== 'object'));
 }
 
+/** Leaves out files that this server does not have: a scene of the command names those of another machine. */
+async function checkFiles(settings, notes) {
+  for (const key of ['init_image', 'init_latent', 'mask']) {
+    const name = settings[key];
+    const here = settings[`${key}_data`] || (key === 'init_image' && name && !/^\/|\\|\.\./.test(name) && await api.exists(inputUrl(name)));
+    if (!name || here) continue;
+    notes.push(`${key} is a file of the machine that painted this; it is left out`);
+    delete settings[key];
+  }
+}
+
 /** A snapshot for Scene.load from scene JSON; `page` is what pageState wrote, or null. notes gathers what was lost. */
 export async function sceneFromJson(json, page, fallback, notes) {
   const colours = json.color_image_data ? await pixelsOf(new Blob([fromBase64(json.color_image_data)])) : null;
@@ -133,10 +145,7 @@ export async function sceneFromJson(json, page, fallback, notes) {
   const height = Number(json.height) || fallback.height;
   checkSize(width, height);
   const settings = without(json, OUTSIDE);
-  for (const key of ['init_image', 'init_latent', 'mask']) {
-    if (settings[key]) notes.push(`${key} is a file of the machine that painted this; it is left out`);
-    delete settings[key];
-  }
+  await checkFiles(settings, notes);
   if (json.seed !== undefined) settings.seed = String(json.seed);
   const painted = [];
   for (const [i, region] of (Array.isArray(json.regions) ? json.regions : []).slice(0, 256).entries()) {

@@ -212,6 +212,22 @@ typedef struct tsr_convert_options {
 TSR_API tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
                                      const tsr_convert_options *options, tsr_error *err);
 
+typedef struct tsr_pack_options {
+    size_t struct_size;
+    tsr_precision precision; /* of UNet and VAE; text encoders compute in f32 */
+    int threads; /* 0: all that the process may use. A cache serves any number; its layouts are chosen for this one */
+    void *user;
+    /* Before every weight that is written, in bytes of packed weights; not 0 stops with TSR_CANCELLED. May be NULL. */
+    int (*progress)(void *user, size_t done, size_t total);
+} tsr_pack_options;
+#define TSR_PACK_OPTIONS_INIT                                                                                          \
+    { sizeof(tsr_pack_options), TSR_PRECISION_AUTO, 0, 0, 0 }
+/* Writes a full model (given as to tsr_convert_model) as a packed cache for this processor and library (docs/packed.md), which
+ * tsr_engine_open takes in the place of the model; whole or not at all. options and report may be NULL. Errors also:
+ * UNSUPPORTED (parts missing, no bf16, a cache), CANCELLED. */
+TSR_API tsr_status tsr_pack_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,
+                                  const tsr_pack_options *options, tsr_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -204,9 +204,11 @@ static json_t *scheduler_config(int v, int zero_snr) {
 }
 
 static json_t *index_config(const tsr__conversion *c, int is_xl) {
-    const int paints_over = c->info.unet_in_channels == 9;
+    const char *kind = c->info.unet_in_channels == 9   ? "Inpaint"
+                       : c->info.unet_in_channels == 8 ? "InstructPix2Pix"
+                                                       : "";
     char class[64];
-    (void)snprintf(class, sizeof class, "StableDiffusion%s%sPipeline", is_xl ? "XL" : "", paints_over ? "Inpaint" : "");
+    (void)snprintf(class, sizeof class, "StableDiffusion%s%sPipeline", is_xl ? "XL" : "", kind);
     json_t *index =
         json_pack("{s:s, s:s, s:[s,s], s:[s,s], s:[s,s], s:[s,s], s:[s,s], s:[n,n], s:[n,n]}", "_class_name", class,
                   "_diffusers_version", VERSION, "unet", "diffusers", "UNet2DConditionModel", "vae", "diffusers",

@@ -7,9 +7,11 @@
 
 #include "core/clock.h"
 #include "engine/engine_memory.h"
+#include "engine/engine_pack.h"
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
 #include "weights/model_open.h"
+#include "weights/packed_file.h"
 
 /* The training schedule of all families; checkpoints do not hold it. */
 #define SD_BETA_START 0.00085
@@ -52,10 +54,8 @@ static tsr_status make_table(tsr_engine *engine, const tsr_engine_options *optio
 
 static tsr_status open_networks(tsr_engine *engine, const tsr_engine_options *options, tsr_error *err) {
     tsr__nn_options nn = { .threads = engine->threads };
-    int want_bf16 =
-        options->precision == TSR_PRECISION_BF16 || (options->precision == TSR_PRECISION_AUTO && tsr__nn_has_bf16());
-    nn.precision = want_bf16 ? TSR__BF16 : TSR__F32;
-    tsr_status status = tsr__nn_new(&engine->nn, &nn, err);
+    tsr_status status = tsr__pack_precision(&nn.precision, engine->weights, options->precision, err);
+    if (status == TSR_OK) status = tsr__nn_new(&engine->nn, &nn, err);
     if (status == TSR_OK) status = make_table(engine, options, err);
     engine->denoiser.struct_size = sizeof engine->denoiser;
     engine->denoiser.user = engine;
@@ -241,6 +241,7 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     TSR_TRY(tsr__budget_make_room(engine, TSR__NETWORK_TEXT, 0, err));
     if (engine->text) return TSR_OK;
     TSR_TRY(need_part(engine, TSR_PART_TEXT, err));
+    tsr__packed_want(engine->weights, TSR_PART_TEXT);
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
     if (!engine->text_nn) {
@@ -263,6 +264,7 @@ tsr_status tsr__engine_need_unet_for(tsr_engine *engine, size_t call, tsr_error 
     status = need_part(engine, TSR_PART_UNET, err);
     if (status != TSR_OK) return status;
     double start = tsr__seconds();
+    tsr__packed_want(engine->weights, TSR_PART_UNET);
     status = tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_UNET, tsr__seconds() - start);
     return status;
@@ -277,6 +279,7 @@ tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *
     if (status != TSR_OK || engine->vae) return status;
     status = need_part(engine, TSR_PART_VAE, err);
     if (status != TSR_OK) return status;
+    tsr__packed_want(engine->weights, TSR_PART_VAE);
     status = tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
     return status;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/engine_priv.h"
+#include "weights/packed_file.h"
 
 #define TOKENS ((size_t)77)
 /* oneDNN's blocks are filled up, folded upsamplers are larger than the file's, and some weights get a second layout. */
@@ -98,16 +99,19 @@ static void drop_part(tsr_engine *engine, tsr__network part) {
         tsr__adapters_unbind(engine, part);
         tsr__text_stack_free(engine->text);
         engine->text = NULL;
+        tsr__packed_drop(engine->weights, TSR_PART_TEXT);
         tsr__nn_trim(engine->text_nn);
     } else if (part == TSR__NETWORK_VAE) {
         tsr__vae_free(engine->vae);
         engine->vae = NULL;
+        tsr__packed_drop(engine->weights, TSR_PART_VAE);
     } else if (part == TSR__NETWORK_CONTROL) {
         tsr__controls_unpack(engine);
     } else {
         tsr__adapters_unbind(engine, part);
         tsr__unet_free(engine->unet);
         engine->unet = NULL;
+        tsr__packed_drop(engine->weights, TSR_PART_UNET);
     }
     tsr__nn_trim(engine->nn);
     size_t after = nn_held(engine), bytes = before > after ? before - after : 0;

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "engine/convert_target.h"
 #include "weights/model_open.h"
+#include "weights/packed_file.h"
 
 /* --- the kinds of targets, told by the name ------------------------------------------------------------------------------ */
 static const char *last_component(const char *path) {
@@ -102,6 +103,7 @@ tsr_status tsr_convert_model(char **report, const char *path, const char *model,
     if (!(model && *model) && !tsr__model_files_given(&files))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "nothing to convert: give a model or its parts");
     TSR_TRY(tsr__model_open(&weights, &files, err));
+    TSR_TRY(tsr__packed_refuse(weights, "be converted", err));
     if (tsr__weights_count(weights) == 0)
         TSR_FAIL(err, TSR_BAD_FORMAT, "%s: no tensors in it", tsr__weights_path(weights));
     c.weights = weights;

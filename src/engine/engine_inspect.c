@@ -7,6 +7,7 @@
 #include "engine/engine_priv.h"
 #include "weights/control_open.h"
 #include "weights/model_open.h"
+#include "weights/packed_file.h"
 #include "weights/taesd_files.h"
 
 /* Appends to *text; 0 when memory is out. */
@@ -23,6 +24,7 @@ static int add(char **text, char *more) {
 static char *dtype_line(const tsr__checkpoint_info *info, const tsr__weights *weights) {
     size_t bytes[TSR_DTYPE_COUNT_] = { 0 };
     char *text = tsr__strdup("types:");
+    (void)tsr__packed_count(weights, &bytes[TSR_DTYPE_PACKED]);
     for (size_t i = 0; i < tsr__weights_count(weights); i++)
         bytes[tsr__weights_at(weights, i)->dtype] += tsr__tensor_bytes(tsr__weights_at(weights, i));
     for (int i = 0; i < TSR_DTYPE_COUNT_; i++)
@@ -62,6 +64,33 @@ static const char *container_of(const char *path) {
     if (n == 4 && memcmp(head, "GGUF", 4) == 0) return "GGUF";
     if (n == 4 && memcmp(head, "PK\x03\x04", 4) == 0) return "PyTorch (zip)";
     return head[0] == 0x80 ? "PyTorch (pickle)" : "safetensors";
+}
+
+/* What a packed cache was made for, whether that is here, and what it was made from. */
+static char *packed_text(const tsr__weights *weights) {
+    const tsr__packed_info *info = tsr__packed_info_of(weights);
+    tsr__nn_packing here;
+    size_t bytes = 0, count = tsr__packed_count(weights, &bytes);
+    tsr__nn_packing_here(&here);
+    const int fits =
+        info->version == here.version && strcmp(info->library, here.library) == 0 && strcmp(info->isa, here.isa) == 0;
+    char *text = tsr__format("packed in %s for %s on %s (packing %d, %d threads)%s: %zu weights (%.1f MiB)\n",
+                             info->precision, info->library, info->isa, info->version, info->threads,
+                             fits ? ", as here" : ", not for this machine", count, (double)bytes / (1 << 20));
+    for (int i = 0; i < info->source_count; i++) {
+        const tsr__packed_source *source = &info->sources[i];
+        struct stat there;
+        const char *now = "which is no longer there";
+        if (stat(source->path, &there) == 0)
+            now = S_ISDIR(there.st_mode) ? "a folder"
+                  : (int64_t)there.st_size == source->bytes && (int64_t)there.st_mtime == source->modified
+                      ? "which is unchanged"
+                      : "which has changed since";
+        add(&text, tsr__format("made from %s, %s\n", source->path, now));
+    }
+    for (char *at = text; at && *at; at++)
+        if ((unsigned char)*at < 0x20 && *at != '\n') *at = ' ';
+    return text;
 }
 
 static char *model_text(const tsr__weights *weights, const tsr__checkpoint_info *info) {
@@ -189,6 +218,7 @@ static tsr_status add_metadata(char **out, const tsr__weights *weights, tsr_erro
     const char **pairs = NULL;
     TSR_TRY(tsr__weights_all_metadata(&pairs, weights, err));
     for (size_t i = 0; pairs[i]; i += 2) {
+        if (strcmp(pairs[i], TSR__PACKED_METADATA) == 0) continue; /* told in words */
         const int cut = strlen(pairs[i + 1]) > LONGEST;
         char *line = tsr__format("%.80s: %.*s%s", pairs[i], LONGEST, pairs[i + 1], cut ? "..." : "");
         for (char *at = line; at && *at; at++)
@@ -227,8 +257,10 @@ static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) 
     TSR_TRY(tsr__model_open(&weights, &files, err));
     tsr__checkpoint_describe(&info, weights);
     *out = tsr__format("%s: %s (%s), %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info.kind),
-                       container_of(path), info.tensors, (double)info.parameters * 1e-6);
+                       tsr__packed_info_of(weights) ? "packed cache" : container_of(path), info.tensors,
+                       (double)info.parameters * 1e-6);
     int good = add(out, parts_text(&info)) && add(out, dtype_line(&info, weights));
+    if (good && tsr__packed_info_of(weights)) good = add(out, packed_text(weights));
     if (good && info.unet_channels) good = add(out, model_text(weights, &info));
     if (good && (info.kind == TSR_CHECKPOINT_LDM_UNET || info.kind == TSR_CHECKPOINT_DIFFUSERS_UNET))
         good = add(out, unet_text(path));

@@ -122,13 +122,15 @@ done:
 }
 
 static const char *const weight_files[] = { ".safetensors", NULL };
+static const char *const checkpoint_files[] = { ".safetensors", ".tsrpack", ".gguf", ".ckpt",
+                                                ".pth",         ".pt",      ".bin",  NULL };
 static const char *const part_files[] = { ".safetensors", ".gguf", ".ckpt", ".pth", ".pt", ".bin", NULL };
 static const char *const upscaler_files[] = { ".safetensors", ".pth", ".pt", NULL };
 static const char *const picture_files[] = { ".png", ".jpg", ".jpeg", ".webp", NULL };
 static const char *const latent_files[] = { ".latent", NULL };
 
 tsr_status tsr__choices_checkpoints(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
-    return names_in(out, graph, "checkpoints", part_files, err);
+    return names_in(out, graph, "checkpoints", checkpoint_files, err);
 }
 
 tsr_status tsr__choices_unets(tsr__names *out, const tsr_graph *graph, tsr_error *err) {

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/memory.h"
+#include "weights/packed_file.h"
 
 #define MAX_SIDE 65536
 
@@ -158,6 +159,28 @@ static tsr_status read_views(tsr__loader *loader, float *dst, const tsr__tensor_
     return read_source(&from, dst, total, err);
 }
 
+tsr_status tsr__load_packed(const tsr__loader *loader, tsr__nn_weight **out, const tsr__nn_shape *shape,
+                            const tsr__tensor_view *first, const float *bias, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr__packed_weight *from = tsr__packed_find(loader->weights, first->name);
+    tsr_error inner = TSR_ERROR_INIT;
+    char *remedy = NULL;
+    *out = NULL;
+    if (!from) return TSR_OK;
+    tsr__nn_packed packed = { .data = from->data,
+                              .size = from->size,
+                              .threads = tsr__packed_info_of(loader->weights)->threads };
+    snprintf(packed.layout, sizeof packed.layout, "%s", from->layout);
+    status = tsr__nn_weight_from_packed(loader->nn, out, shape, &packed, bias, &inner);
+    if (status == TSR_OK) return status;
+    remedy = tsr__packed_remedy(loader->weights);
+    TSR_FAIL(err, status, "%s: packed weight %s: %s; %s", path_of(loader), first->name, inner.message,
+             remedy ? remedy : "");
+done:
+    free(remedy);
+    return status;
+}
+
 tsr_status tsr__load_log(tsr__loader *loader, const tsr__weight_entry *entry, int parts, const tsr__name *names,
                          const int *rows, tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -215,6 +238,8 @@ static tsr_status log_linear(tsr__loader *loader, const tsr__nn_weight *weight, 
     const char *end = strrchr(names[0].text, '.');
     if (count != 1 || !end || strcmp(end, ".in_proj") != 0)
         return tsr__load_log(loader, &entry, count, names, out_features, err);
+    tsr__name whole = tsr__name_of("%s_weight", full_name(loader, names[0].text).text);
+    entry.whole = whole.text; /* copied */
     const int third = out_features[0] / 3, rows[3] = { third, third, third };
     const tsr__name parts[3] = { tsr__name_of("%s_q", names[0].text), tsr__name_of("%s_k", names[0].text),
                                  tsr__name_of("%s_v", names[0].text) };
@@ -244,7 +269,9 @@ tsr_status tsr__load_stacked(tsr__loader *loader, tsr__nn_weight **out, int coun
         }
     }
     source from = { loader->weights, views, count, 0, 0 };
-    TSR_TRY(tsr__nn_linear_weight(loader->nn, out, rows, in_features, read_source, &from, biases, err));
+    const tsr__nn_shape shape = { .out_c = rows, .in_c = in_features, .stride = 1 };
+    TSR_TRY(tsr__load_packed(loader, out, &shape, views[0], biases, err));
+    if (!*out) TSR_TRY(tsr__nn_linear_weight(loader->nn, out, rows, in_features, read_source, &from, biases, err));
     TSR_TRY(log_linear(loader, *out, count, names, out_features, in_features, err));
 done:
     free(biases);
@@ -275,8 +302,11 @@ tsr_status tsr__load_conv_bias(tsr__loader *loader, tsr__nn_weight **out, int ou
         TSR_TRY(tsr__load_vector(loader, &biases, out_c, tsr__name_of("%s.bias", name).text, err));
     loader->parameters += (int64_t)view->count;
     source from = { loader->weights, &view, 1, 0, 0 };
-    TSR_TRY(tsr__nn_conv_weight(loader->nn, out, out_c, in_c, k, stride, pad_before, pad_after, read_source, &from,
-                                biases, err));
+    const tsr__nn_shape whole = { out_c, in_c, k, stride, pad_before, pad_after };
+    TSR_TRY(tsr__load_packed(loader, out, &whole, view, biases, err));
+    if (!*out)
+        TSR_TRY(tsr__nn_conv_weight(loader->nn, out, out_c, in_c, k, stride, pad_before, pad_after, read_source, &from,
+                                    biases, err));
     tsr__weight_entry entry = {
         .weight = *out, .in_c = in_c, .k = k, .stride = stride, .pad_before = pad_before, .pad_after = pad_after
     };

@@ -44,6 +44,9 @@ tsr_status tsr__load_need(const tsr__loader *loader, const tsr__tensor_view **ou
 /* The same with known sides. */
 tsr_status tsr__load_shaped(const tsr__loader *loader, const tsr__tensor_view **out, const char *name, int rank,
                             const int64_t *shape, tsr_error *err);
+/* The weight whose first tensor is `first`, where the file is a packed cache that has it (*out NULL: it has not). */
+tsr_status tsr__load_packed(const tsr__loader *loader, tsr__nn_weight **out, const tsr__nn_shape *shape,
+                            const tsr__tensor_view *first, const float *bias, tsr_error *err);
 /* Notes a packed weight in the loader's log; names without the prefix and without ".weight". */
 tsr_status tsr__load_log(tsr__loader *loader, const tsr__weight_entry *entry, int parts, const tsr__name *names,
                          const int *rows, tsr_error *err);

@@ -89,6 +89,7 @@ typedef struct tsr__vae tsr__vae;
 tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
                         const char *config, tsr_error *err);
 void tsr__vae_free(tsr__vae *vae);
+const tsr__weight_log *tsr__vae_weights(const tsr__vae *vae); /* both halves' */
 int tsr__vae_latent_channels(const tsr__vae *vae);
 int tsr__vae_factor(const tsr__vae *vae);  /* 8 */
 int tsr__vae_is_tiny(const tsr__vae *vae); /* a TAESD, which may lack one half: then that call is UNSUPPORTED */

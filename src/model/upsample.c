@@ -121,7 +121,9 @@ tsr_status tsr__upsample_load(tsr__loader *loader, tsr__nn_weight **out, int cha
     }
     loader->parameters += (int64_t)view->count;
     for (size_t i = 0; bias && i < 4; i++) memcpy(biases + i * c, bias, c * sizeof *bias);
-    TSR_TRY(fold_weight(loader->nn, out, loader->weights, view, channels, channels, biases, err));
+    const tsr__nn_shape folded = { 4 * channels, channels, 2, 1, 1, 1 };
+    TSR_TRY(tsr__load_packed(loader, out, &folded, view, biases, err));
+    if (!*out) TSR_TRY(fold_weight(loader->nn, out, loader->weights, view, channels, channels, biases, err));
     tsr__weight_entry entry = { .weight = *out, .in_c = channels, .k = 3, .stride = 1, .upsample = 1 };
     tsr__name logged = tsr__name_of("%s", name);
     TSR_TRY(tsr__load_log(loader, &entry, 1, &logged, &channels, err));

@@ -63,7 +63,12 @@ void tsr__vae_free(tsr__vae *vae) {
     tsr__nn_weight_free(vae->nn, vae->quant);
     tsr__nn_weight_free(vae->nn, vae->post_quant);
     tsr__taesd_free(vae->tiny);
+    tsr__weight_log_clear(&vae->log);
     free(vae);
+}
+
+const tsr__weight_log *tsr__vae_weights(const tsr__vae *vae) {
+    return &vae->log;
 }
 
 int tsr__vae_latent_channels(const tsr__vae *vae) {

@@ -90,6 +90,7 @@ tsr_status tsr__vae_load(tsr__vae *vae, const tsr__weights *weights, const char 
     tsr_status status = TSR_OK;
     tsr__loader loader;
     TSR_TRY(tsr__loader_init(&loader, vae->nn, weights, prefix, layout, err));
+    loader.log = &vae->log;
     TSR_TRY(load_half(&vae->encoder, &loader, 0, err));
     TSR_TRY(load_half(&vae->decoder, &loader, 1, err));
     int z = vae->decoder.in_channels;

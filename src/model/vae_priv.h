@@ -39,6 +39,7 @@ struct tsr__vae {
     tsr__taesd *tiny; /* then there is nothing of the rest */
     tsr__vae_half encoder, decoder;
     tsr__nn_weight *quant, *post_quant; /* 1x1; NULL where the file has none */
+    tsr__weight_log log;
 };
 
 tsr_status tsr__vae_load(tsr__vae *vae, const tsr__weights *weights, const char *prefix, tsr_error *err);

@@ -10,6 +10,7 @@
 static void clear_entry(tsr__weight_entry *entry) {
     for (int i = 0; entry->names && i < entry->parts; i++) free(entry->names[i]);
     free(entry->names);
+    free(entry->whole);
     free(entry->rows);
 }
 
@@ -26,6 +27,8 @@ tsr_status tsr__weight_log_add(tsr__weight_log *log, const tsr__weight_entry *en
     made.parts = parts;
     made.names = NULL;
     made.rows = NULL;
+    made.whole = tsr__strdup(entry->whole);
+    if (entry->whole && !made.whole) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     TSR_ALLOC_ZERO(err, made.names, parts);
     TSR_ALLOC(err, made.rows, parts);
     memcpy(made.rows, rows, (size_t)parts * sizeof *rows);
@@ -42,8 +45,14 @@ tsr_status tsr__weight_log_add(tsr__weight_log *log, const tsr__weight_entry *en
     }
     log->entries[log->count++] = made;
     made.names = NULL;
+    made.whole = NULL;
     made.rows = NULL;
 done:
     clear_entry(&made);
     return status;
+}
+
+const char *tsr__weight_entry_tensor(const tsr__weight_entry *entry, int index, int *count) {
+    *count = entry->whole ? 1 : entry->parts;
+    return entry->whole ? entry->whole : entry->names[index];
 }

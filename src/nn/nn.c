@@ -45,6 +45,10 @@ void tsr__nn_free(tsr__nn *nn) {
     free(nn);
 }
 
+void tsr__nn_plan_only(tsr__nn *nn) {
+    nn->plan = 1;
+}
+
 tsr__precision tsr__nn_precision(const tsr__nn *nn) {
     return nn->precision;
 }
@@ -129,27 +133,47 @@ tsr_status tsr__nn_to_rows(tsr__nn *nn, float *rows, const tsr__tensor *x, tsr_e
 static tsr_status new_weight(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
     *out = NULL;
     if (spec->out_c < 1 || spec->in_c < 1 || spec->out_c > MAX_SIDE || spec->in_c > MAX_SIDE || spec->k < 0 ||
-        spec->k > 64 || !spec->fill)
+        spec->k > 64 || (!spec->fill && !spec->packed))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "weight of [%d, %d, %d, %d]", spec->out_c, spec->in_c, spec->k,
                          spec->k);
     return nn->backend->weight_new(nn, out, spec, err);
 }
 
+static tsr_status new_conv(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
+    *out = NULL;
+    if (spec->k < 1 || (spec->stride != 1 && spec->stride != 2) || spec->pad_before < 0 || spec->pad_after < 0 ||
+        spec->pad_before >= spec->k || spec->pad_after >= spec->k)
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "convolution with kernel %d, stride %d, padding %d and %d", spec->k,
+                         spec->stride, spec->pad_before, spec->pad_after);
+    return new_weight(nn, out, spec, err);
+}
+
 tsr_status tsr__nn_linear_weight(tsr__nn *nn, tsr__nn_weight **out, int out_features, int in_features,
                                  tsr__fill_fn fill, void *user, const float *bias, tsr_error *err) {
-    tsr__weight_spec spec = { out_features, in_features, 0, 1, 0, 0, fill, user, bias };
+    tsr__weight_spec spec = { out_features, in_features, 0, 1, 0, 0, fill, user, bias, NULL };
     return new_weight(nn, out, &spec, err);
 }
 
 tsr_status tsr__nn_conv_weight(tsr__nn *nn, tsr__nn_weight **out, int out_c, int in_c, int k, int stride,
                                int pad_before, int pad_after, tsr__fill_fn fill, void *user, const float *bias,
                                tsr_error *err) {
-    *out = NULL;
-    if (k < 1 || (stride != 1 && stride != 2) || pad_before < 0 || pad_after < 0 || pad_before >= k || pad_after >= k)
-        return tsr__fail(err, TSR_BAD_ARGUMENT, "convolution with kernel %d, stride %d, padding %d and %d", k, stride,
-                         pad_before, pad_after);
-    tsr__weight_spec spec = { out_c, in_c, k, stride, pad_before, pad_after, fill, user, bias };
-    return new_weight(nn, out, &spec, err);
+    tsr__weight_spec spec = { out_c, in_c, k, stride, pad_before, pad_after, fill, user, bias, NULL };
+    return new_conv(nn, out, &spec, err);
+}
+
+tsr_status tsr__nn_weight_from_packed(tsr__nn *nn, tsr__nn_weight **out, const tsr__nn_shape *shape,
+                                      const tsr__nn_packed *packed, const float *bias, tsr_error *err) {
+    tsr__weight_spec spec = { shape->out_c,     shape->in_c, shape->k, shape->stride, shape->pad_before,
+                              shape->pad_after, NULL,        NULL,     bias,          packed };
+    return shape->k ? new_conv(nn, out, &spec, err) : new_weight(nn, out, &spec, err);
+}
+
+tsr_status tsr__nn_weight_packed(const tsr__nn *nn, const tsr__nn_weight *weight, tsr__nn_packed *out, tsr_error *err) {
+    return nn->backend->weight_packed(nn, weight, out, err);
+}
+
+void tsr__nn_packing_here(tsr__nn_packing *out) {
+    tsr__nn_onednn.packing(out);
 }
 
 void tsr__nn_weight_free(tsr__nn *nn, tsr__nn_weight *weight) {

@@ -33,8 +33,11 @@ int tsr__nn_has_bf16(void);
 /* UNSUPPORTED with one clear line when bf16 is asked for and the CPU lacks it. */
 tsr_status tsr__nn_new(tsr__nn **out, const tsr__nn_options *options, tsr_error *err);
 void tsr__nn_free(tsr__nn *nn);
+/* From now on weights get their layouts and sizes, but no numbers: nothing can be computed with them. */
+void tsr__nn_plan_only(tsr__nn *nn);
 tsr__precision tsr__nn_precision(const tsr__nn *nn);
-/* Highest number of bytes the activation pool held at once since creation, and bytes held in packed weights. */
+/* Highest number of bytes the activation pool held at once since creation, and bytes held in packed weights, those that lie in
+ * a mapped file included. */
 size_t tsr__nn_peak_bytes(const tsr__nn *nn);
 size_t tsr__nn_weight_bytes(const tsr__nn *nn);
 /* Bytes held now: packed weights, and activations that are in use. */
@@ -85,6 +88,35 @@ tsr_status tsr__nn_conv_weight(tsr__nn *nn, tsr__nn_weight **out, int out_c, int
                                int pad_before, int pad_after, tsr__fill_fn fill, void *user, const float *bias,
                                tsr_error *err);
 void tsr__nn_weight_free(tsr__nn *nn, tsr__nn_weight *weight); /* NULL is allowed */
+
+/* --- packed weights kept in files ------------------------------------------------------------------------------------- */
+enum { TSR__NN_LAYOUT_SIZE = 256, TSR__NN_PACK_ALIGN = 64 };
+/* What decides how weights are laid out, besides precision and threads. */
+typedef struct tsr__nn_packing {
+    int version; /* of this library's own choices: which weights stand together, for which problem they are laid out */
+    char library[64]; /* "oneDNN 2.6.3" */
+    char isa[48];     /* the instruction set the library computes with, "avx512_core_bf16" */
+} tsr__nn_packing;
+void tsr__nn_packing_here(tsr__nn_packing *out);
+
+/* A linear (k 0) or convolution. */
+typedef struct tsr__nn_shape {
+    int out_c, in_c, k, stride, pad_before, pad_after;
+} tsr__nn_shape;
+/* A weight's bytes as the context keeps them. */
+typedef struct tsr__nn_packed {
+    const void *data;                 /* at a multiple of TSR__NN_PACK_ALIGN bytes; NULL in a context that only plans */
+    size_t size;                      /* a multiple of TSR__NN_PACK_ALIGN: the end is zeros */
+    char layout[TSR__NN_LAYOUT_SIZE]; /* oneDNN's, as text: "bf16 320x320x3x3 ..." */
+    int threads;                      /* it was chosen for: oneDNN may choose others for others */
+} tsr__nn_packed;
+/* How a weight made by fill lies in memory; valid as long as the weight. UNSUPPORTED when its layout has no plain form. */
+tsr_status tsr__nn_weight_packed(const tsr__nn *nn, const tsr__nn_weight *weight, tsr__nn_packed *out, tsr_error *err);
+/* A weight from such bytes, which are used where they lie and must outlive it (a few that have padding are copied). Layout
+ * and size are compared with what this context would choose, so bytes from anywhere are safe to give; UNSUPPORTED with the
+ * difference otherwise. bias: NULL or out_c floats. */
+tsr_status tsr__nn_weight_from_packed(tsr__nn *nn, tsr__nn_weight **out, const tsr__nn_shape *shape,
+                                      const tsr__nn_packed *packed, const float *bias, tsr_error *err);
 
 /* --- terms: what single samples of a batch add to a weight's result -------------------------------------------------- */
 /* y += up(down(x)), or y += down(x): an adapter beside the weight it changes, so that samples with different adapters

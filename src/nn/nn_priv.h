@@ -29,7 +29,8 @@ typedef struct tsr__weight_spec {
     int out_c, in_c, k, stride, pad_before, pad_after;
     tsr__fill_fn fill;
     void *user;
-    const float *bias; /* NULL or out_c floats */
+    const float *bias;            /* NULL or out_c floats */
+    const tsr__nn_packed *packed; /* instead of fill */
 } tsr__weight_spec;
 
 typedef struct tsr__attention_call {
@@ -55,7 +56,9 @@ typedef struct tsr__nn_backend {
     void (*close)(tsr__nn *nn);
     tsr_status (*weight_new)(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err);
     void (*weight_free)(tsr__nn *nn, tsr__nn_weight *weight);
-    const tsr__weight_spec *(*weight_spec)(const tsr__nn_weight *weight); /* fill, user and bias are NULL */
+    const tsr__weight_spec *(*weight_spec)(const tsr__nn_weight *weight); /* its pointers are NULL */
+    tsr_status (*weight_packed)(const tsr__nn *nn, const tsr__nn_weight *weight, tsr__nn_packed *out, tsr_error *err);
+    void (*packing)(tsr__nn_packing *out);
     tsr_status (*linear)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w, tsr__act act,
                          const tsr__tensor *residual, tsr_error *err);
     tsr_status (*conv)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
@@ -84,6 +87,7 @@ typedef struct tsr__profile tsr__profile;
 struct tsr__nn {
     tsr__precision precision;
     int threads;
+    int plan;                       /* weights without numbers */
     const tsr__kernels *kernels[2]; /* by tensor type; [TSR__BF16] is NULL where the CPU lacks it */
     const tsr__nn_backend *backend;
     void *state; /* the back end's own */

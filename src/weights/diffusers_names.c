@@ -315,6 +315,8 @@ tsr__open_clip_part tsr__open_clip_name(char out[TSR__NAME_SIZE], const char *na
     if (rest) return open_layer(out, rest);
     if (strcmp(name, "text_projection.weight") == 0)
         return join(out, "text_projection", "", "") ? TSR__OPEN_TURNED : TSR__OPEN_NONE;
+    if (strcmp(name, "text_model.text_projection") == 0) /* stable-diffusion.cpp's, OpenCLIP's own way round */
+        return join(out, "text_projection", "", "") ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;
     for (int i = 0; i < COUNT(OPEN_WHOLE); i++)
         if (strcmp(name, OPEN_WHOLE[i].from) == 0)
             return join(out, OPEN_WHOLE[i].to, "", "") ? TSR__OPEN_PLAIN : TSR__OPEN_NONE;

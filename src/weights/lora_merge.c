@@ -6,6 +6,7 @@
 
 #include "core/memory.h"
 #include "weights/lora.h"
+#include "weights/packed_file.h"
 #include "weights/pth.h"
 #include "weights/weights_priv.h"
 
@@ -87,6 +88,7 @@ tsr_status tsr__lora_merge(tsr__weights **out, const tsr__weights *base, const t
     size_t size = 0;
     const unsigned char *bytes = tsr__weights_bytes(base, &size);
     *out = NULL;
+    TSR_TRY(tsr__packed_refuse(base, "have adapters merged in (DoRA, and changes of norms)", err));
     TSR_ALLOC_ZERO(err, files, n + 1);
     for (int i = 0; i < n; i++) {
         TSR_TRY(tsr__weights_open_any(&files[i].weights, adapters[i].path, err));

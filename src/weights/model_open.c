@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "weights/model_parts.h"
+#include "weights/packed_file.h"
 #include "weights/pth.h"
 #include "weights/taesd_files.h"
 #include "weights/weights_priv.h"
@@ -20,10 +21,36 @@ int tsr__model_files_given(const tsr__model_files *files) {
     return given(files->unet) || given(files->text[0]) || given(files->text[1]) || given(files->vae);
 }
 
+/* Takes file. */
+static tsr_status name_again(tsr__weights **out, tsr__weights *file, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__union *all = NULL;
+    tsr__encoders found = { .count = 0 };
+    TSR_TRY(tsr__union_new(&all, path, err));
+    status = tsr__union_own(all, file, err);
+    tsr__weights *source = file;
+    file = NULL;
+    if (status != TSR_OK) goto done;
+    const tsr__unet_needs needs = tsr__parts_needs(source);
+    TSR_TRY(tsr__parts_add_unet(all, source, err));
+    if (tsr__parts_find_text(&found, source)) TSR_TRY(tsr__parts_add_text(all, &found, needs, path, err));
+    if (tsr__parts_has_vae(source)) TSR_TRY(tsr__parts_add_vae(all, source, needs.kind, err));
+    status = tsr__union_finish(out, all, err);
+    all = NULL;
+done:
+    tsr__weights_close(file);
+    tsr__union_free(all);
+    return status;
+}
+
 static tsr_status open_one(tsr__weights **out, const char *path, tsr_error *err) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return tsr__diffusers_open(out, path, err);
-    return tsr__weights_open_any(out, path, err);
+    tsr_status status = tsr__weights_open_any(out, path, err);
+    if (status != TSR_OK || !tsr__parts_is_renamed(*out)) return status;
+    tsr__weights *file = *out;
+    *out = NULL;
+    return name_again(out, file, path, err);
 }
 
 /* The files that are open, in the order of preference for metadata. */
@@ -36,7 +63,8 @@ static tsr_status open_source(tsr__weights **out, tsr__union *all, const char *p
     *out = NULL;
     if (!given(path)) return TSR_OK;
     status = open_one(out, path, err);
-    return status == TSR_OK ? tsr__union_own(all, *out, err) : status;
+    if (status == TSR_OK) status = tsr__union_own(all, *out, err);
+    return status == TSR_OK ? tsr__packed_refuse(*out, "be joined with parts of other files", err) : status;
 }
 
 /* A VAE may also lie in a folder without a model_index.json. */

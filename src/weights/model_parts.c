@@ -12,6 +12,7 @@
 #define VAE_PREFIX  "first_stage_model."
 #define SD1_PREFIX  "cond_stage_model.transformer."
 #define SD2_PREFIX  "cond_stage_model.model."
+#define CPP_PREFIX  "cond_stage_model.1.transformer."
 #define XL_PREFIX_1 "conditioner.embedders.0.transformer."
 #define XL_PREFIX_2 "conditioner.embedders.1.model."
 
@@ -24,9 +25,8 @@ static const struct text_place {
     const char *prefix;
     int is_open;
 } TEXT_PLACES[] = {
-    { SD1_PREFIX, 0 },      { XL_PREFIX_1, 0 }, { "transformer.", 0 },
-    { "text_encoder.", 0 }, { "", 0 },          { SD2_PREFIX, 1 },
-    { XL_PREFIX_2, 1 },     { "model.", 1 },    { "", 1 },
+    { SD1_PREFIX, 0 }, { CPP_PREFIX, 0 }, { XL_PREFIX_1, 0 }, { "transformer.", 0 }, { "text_encoder.", 0 },
+    { "", 0 },         { SD2_PREFIX, 1 }, { XL_PREFIX_2, 1 }, { "model.", 1 },       { "", 1 },
 };
 
 static const char HF_TOKENS[] = "text_model.embeddings.token_embedding.weight";
@@ -91,6 +91,18 @@ tsr__unet_needs tsr__parts_needs(const tsr__weights *source) {
     return needs;
 }
 
+/* The projections around the transformers of SD2 and SDXL are matrices. */
+static int is_projection(const tsr__tensor_view *view) {
+    return view->rank == 4 && view->shape[2] == 1 && view->shape[3] == 1 &&
+           (ends_with(view->name, ".proj_in.weight") || ends_with(view->name, ".proj_out.weight"));
+}
+
+int tsr__parts_is_renamed(const tsr__weights *source) {
+    const tsr__tensor_view *tokens = find(source, SD1_PREFIX, HF_TOKENS);
+    if (!find(source, UNET_PREFIX, "input_blocks.0.0.weight")) return 0;
+    return find(source, CPP_PREFIX, HF_TOKENS) || (tokens && tokens->rank == 2 && tokens->shape[1] >= 1024);
+}
+
 /* --- UNet and VAE ------------------------------------------------------------------------------------------------------- */
 /* Adds a view under prefix and name; a name too long has been refused by whoever made it. */
 static tsr_status add(tsr__union *all, const char *prefix, const char *name, const tsr__tensor_view *view,
@@ -130,11 +142,13 @@ static tsr_status add_ldm(tsr__union *all, const tsr__weights *source, const cha
                           const char *target, tsr_error *err) {
     tsr_status status = TSR_OK;
     const size_t length = strlen(prefix);
+    const int is_matrix = starts == UNET_STARTS && tsr__parts_needs(source).kind != TSR_CHECKPOINT_SD1;
     for (size_t i = 0; i < tsr__weights_count(source); i++) {
-        const tsr__tensor_view *view = tsr__weights_at(source, i);
-        if (strncmp(view->name, prefix, length) != 0) continue;
-        if (!length && !is_bare(view->name, starts)) continue;
-        TSR_TRY(add(all, target, view->name + length, view, err));
+        tsr__tensor_view view = *tsr__weights_at(source, i);
+        if (strncmp(view.name, prefix, length) != 0) continue;
+        if (!length && !is_bare(view.name, starts)) continue;
+        if (is_matrix && is_projection(&view)) view.rank = 2;
+        TSR_TRY(add(all, target, view.name + length, &view, err));
     }
 done:
     return status;

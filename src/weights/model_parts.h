@@ -15,6 +15,9 @@ typedef struct tsr__unet_needs {
 } tsr__unet_needs;
 tsr__unet_needs tsr__parts_needs(const tsr__weights *source);
 
+/* Whether a whole model has the names that stable-diffusion.cpp gives while it converts: text encoders of SD2 and SDXL in
+ * Hugging Face's names, the projections around transformers as 1x1 convolutions. Its parts must be added anew. */
+int tsr__parts_is_renamed(const tsr__weights *source);
 int tsr__parts_has_vae(const tsr__weights *source);
 /* Add the part of the source. UNSUPPORTED when it has none, or when it holds layers that single files do not know. */
 tsr_status tsr__parts_add_unet(tsr__union *all, const tsr__weights *source, tsr_error *err);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/memory.h"
+#include "weights/packed_file.h"
 #include "weights/weights_priv.h"
 
 enum { PREFIX_BYTES = 8, MAX_RANK = 8 };
@@ -35,6 +36,7 @@ struct tsr__weights {
     size_t source_count;
     void **pieces; /* of a union: names and copied data */
     size_t piece_count;
+    tsr__packed *packed; /* of a packed cache, else NULL */
 };
 
 static uint64_t read_u64_le(const unsigned char *bytes) {
@@ -105,7 +107,8 @@ static tsr_status check_prefix(const tsr__weights *weights, size_t *header_size,
 
 static int find_dtype(const char *name, tsr__dtype *out) {
     for (int i = 0; i < TSR_DTYPE_COUNT_; i++) {
-        if (tsr__dtype_block((tsr__dtype)i) == 1 && strcmp(name, tsr__dtype_name((tsr__dtype)i)) == 0) {
+        if (tsr__dtype_block((tsr__dtype)i) == 1 && tsr__dtype_size((tsr__dtype)i) > 0 &&
+            strcmp(name, tsr__dtype_name((tsr__dtype)i)) == 0) {
             *out = (tsr__dtype)i;
             return 1;
         }
@@ -113,8 +116,7 @@ static int find_dtype(const char *name, tsr__dtype *out) {
     return 0;
 }
 
-/* Fills view->rank, shape and count; the product may not overflow. */
-static tsr_status read_shape(tsr__tensor_view *view, const json_t *shape, const char *path, tsr_error *err) {
+tsr_status tsr__weights_read_shape(tsr__tensor_view *view, const json_t *shape, const char *path, tsr_error *err) {
     if (!json_is_array(shape) || json_array_size(shape) > MAX_RANK)
         return tsr__fail(err, TSR_BAD_FORMAT, "%s: tensor \"%s\": shape must be a list of at most %d sizes", path,
                          view->name, MAX_RANK);
@@ -148,7 +150,7 @@ static tsr_status read_entry(tsr__tensor_view *view, const char *name, const jso
     if (!dtype) return tsr__fail(err, TSR_BAD_FORMAT, "%s: tensor \"%s\" has no dtype", path, name);
     if (!find_dtype(dtype, &view->dtype))
         return tsr__fail(err, TSR_UNSUPPORTED, "%s: tensor \"%s\": unknown dtype \"%s\"", path, name, dtype);
-    tsr_status status = read_shape(view, json_object_get(entry, "shape"), path, err);
+    tsr_status status = tsr__weights_read_shape(view, json_object_get(entry, "shape"), path, err);
     if (status != TSR_OK) return status;
 
     const json_t *offsets = json_object_get(entry, "data_offsets");
@@ -259,6 +261,7 @@ static tsr_status index_file(tsr__weights *weights, tsr_error *err) {
     TSR_TRY(check_overlap(weights, err));
     qsort(weights->views, weights->count, sizeof *weights->views, compare_names);
     link_scales(weights);
+    if (tsr__weights_metadata(weights, TSR__PACKED_METADATA)) TSR_TRY(tsr__packed_read(&weights->packed, weights, err));
 done:
     return status;
 }
@@ -335,6 +338,7 @@ tsr_status tsr__weights_index(tsr__weights *weights, tsr_error *err) {
 
 tsr_status tsr__weights_take_views(tsr__weights *weights, tsr__tensor_view *views, size_t count, void *storage,
                                    tsr_error *err) {
+    free(weights->views);
     weights->views = views;
     weights->count = count;
     weights->storage = storage;
@@ -400,6 +404,7 @@ done:
 void tsr__weights_close(tsr__weights *weights) {
     if (!weights) return;
     json_decref(weights->header);
+    tsr__packed_free(weights->packed);
     free(weights->views);
     free(weights->storage);
     for (size_t i = 0; i < weights->piece_count; i++) free(weights->pieces[i]);
@@ -455,12 +460,18 @@ done:
 
 void tsr__weights_release_pages(const tsr__weights *weights, const tsr__tensor_view *view) {
     for (size_t i = 0; i < weights->source_count; i++) tsr__weights_release_pages(weights->sources[i], view);
-    if (!weights->mapped) return;
+    tsr__weights_advise(weights, view->data, tsr__tensor_bytes(view), MADV_DONTNEED);
+}
+
+void tsr__weights_advise(const tsr__weights *weights, const void *data, size_t size, int advice) {
     const long page_size = sysconf(_SC_PAGESIZE);
-    if (page_size <= 0) return;
+    if (!weights->mapped || page_size <= 0) return;
     const uintptr_t page = (uintptr_t)page_size, map = (uintptr_t)weights->map;
-    if ((uintptr_t)view->data < map || (uintptr_t)view->data >= map + weights->size) return; /* a copy, not the file */
-    const uintptr_t begin = ((uintptr_t)view->data + page - 1) / page * page;
-    const uintptr_t end = ((uintptr_t)view->data + tsr__tensor_bytes(view)) / page * page;
-    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* advice: failing changes nothing */
+    if ((uintptr_t)data < map || (uintptr_t)data >= map + weights->size) return; /* a copy, not the file */
+    const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + size) / page * page;
+    if (end > begin) (void)madvise((void *)begin, end - begin, advice); /* advice: failing changes nothing */
+}
+
+const tsr__packed *tsr__weights_packed(const tsr__weights *weights) {
+    return weights->packed;
 }

@@ -1,13 +1,15 @@
 /* weights/safetensors_save.c - writing a safetensors file, whole or not at all.
  *
- * The header is made by Jansson in the order given and padded with spaces to a multiple of 8 bytes, so that tensor data
- * starts aligned. */
+ * The header is made by Jansson in the order given and padded with spaces, so that tensor data starts at a multiple of 64
+ * bytes of the file: where tensors' sizes are such multiples too, all of them do (packed_file.h). */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/memory.h"
 #include "weights/weights.h"
+
+enum { PREFIX_BYTES = 8, ALIGN = 64 };
 
 /* Bytes of one tensor; BAD_ARGUMENT when its shape makes no sense. */
 static tsr_status tensor_bytes(uint64_t *out, const tsr__tensor_out *tensor, tsr_error *err) {
@@ -83,13 +85,15 @@ tsr_status tsr__safetensors_save_made(const char *path, const tsr__tensor_out *t
     tsr__outfile *file = NULL;
 
     TSR_TRY(make_header(&header, tensors, count, metadata, err));
-    const size_t length = strlen(header), padding = (8 - length % 8) % 8;
-    unsigned char prefix[8];
-    for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)((uint64_t)(length + padding) >> 8 * i & 0xff);
+    const size_t length = strlen(header), padding = (ALIGN - (PREFIX_BYTES + length) % ALIGN) % ALIGN;
+    unsigned char prefix[PREFIX_BYTES];
+    char spaces[ALIGN];
+    memset(spaces, ' ', sizeof spaces);
+    for (int i = 0; i < PREFIX_BYTES; i++) prefix[i] = (unsigned char)((uint64_t)(length + padding) >> 8 * i & 0xff);
     TSR_TRY(tsr__outfile_open(&file, path, err));
     TSR_TRY(tsr__outfile_write(file, prefix, sizeof prefix, err));
     TSR_TRY(tsr__outfile_write(file, header, length, err));
-    TSR_TRY(tsr__outfile_write(file, "       ", padding, err));
+    TSR_TRY(tsr__outfile_write(file, spaces, padding, err));
     for (size_t i = 0; i < count; i++) {
         uint64_t bytes = 0;
         TSR_TRY(tensor_bytes(&bytes, &tensors[i], err));

@@ -39,6 +39,7 @@ static const struct {
     [TSR_DTYPE_Q6_K] = { "Q6_K", 256, 210, 1 },
     [TSR_DTYPE_IQ4_NL] = { "IQ4_NL", 32, 18, 1 },
     [TSR_DTYPE_IQ4_XS] = { "IQ4_XS", 256, 136, 1 },
+    [TSR_DTYPE_PACKED] = { "packed", 1, 0, 1 },
 };
 
 const char *tsr__dtype_name(tsr__dtype dtype) {
@@ -144,6 +145,11 @@ static void blocks_to_f32(const tsr__tensor_view *view, size_t first, size_t cou
 tsr_status tsr__tensor_part_to_f32(const tsr__tensor_view *view, size_t first, size_t count, float *out,
                                    tsr_error *err) {
     const unsigned char *bytes = (const unsigned char *)view->data;
+    if (view->dtype == TSR_DTYPE_PACKED)
+        return tsr__fail(
+            err, TSR_UNSUPPORTED,
+            "tensor \"%s\" lies in a packed cache, whose numbers cannot be read: give the original checkpoint",
+            view->name);
     if (!tsr__dtype_is_float(view->dtype))
         return tsr__fail(err, TSR_UNSUPPORTED, "tensor \"%s\": %s values are not floating point", view->name,
                          tsr__dtype_name(view->dtype));

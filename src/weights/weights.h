@@ -36,6 +36,7 @@ typedef enum tsr__dtype {
     TSR_DTYPE_Q6_K,
     TSR_DTYPE_IQ4_NL,
     TSR_DTYPE_IQ4_XS,
+    TSR_DTYPE_PACKED, /* inside a packed weight of a cache (packed_file.h): a name and a shape without numbers */
     TSR_DTYPE_COUNT_
 } tsr__dtype;
 
@@ -45,7 +46,7 @@ typedef struct tsr__tensor_view {
     int rank; /* 0..8 */
     int64_t shape[8];
     size_t count;     /* product of shape */
-    const void *data; /* borrowed, may be unaligned */
+    const void *data; /* borrowed, may be unaligned; NULL: TSR_DTYPE_PACKED */
     float scale;      /* "scaled" F8 files: what every value is multiplied by; 0: nothing */
 } tsr__tensor_view;
 
@@ -74,7 +75,7 @@ tsr_status tsr__tensor_to_f32(const tsr__tensor_view *view, float *out, tsr_erro
 tsr_status tsr__tensor_part_to_f32(const tsr__tensor_view *view, size_t first, size_t count, float *out,
                                    tsr_error *err);
 const char *tsr__dtype_name(tsr__dtype dtype);
-int tsr__dtype_is_float(tsr__dtype dtype); /* whether it converts to float32 */
+int tsr__dtype_is_float(tsr__dtype dtype); /* whether it converts to float32, or did before it was packed */
 size_t tsr__dtype_block(tsr__dtype dtype); /* elements a block: 1, or GGUF's 32 or 256 */
 size_t tsr__dtype_size(tsr__dtype dtype);  /* bytes a block: bytes an element where blocks are single ones */
 size_t tsr__tensor_bytes(const tsr__tensor_view *view);

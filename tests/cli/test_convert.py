@@ -10,6 +10,7 @@ import unittest
 
 import checkpoint_files as files
 import gguf_file
+import pth_file
 from cli_case import MODEL, TESSERA, Case
 
 FAMILIES = ("sd1", "sd2", "sdxl")
@@ -306,6 +307,138 @@ class Parts(Case):
         files.write(self.path("nan.safetensors"), {"w": files.Tensor("F32", [2, 32], floats([math.nan] * 64))})
         self.refused(1, ["\"w\"", "no finite numbers"], "convert", "nan.safetensors", "x.gguf", "--type", "q8_0")
         self.assertEqual(self.files(), ["nan.safetensors"])
+
+
+class Inputs(Case):
+    def same(self, name, expected):
+        found, metadata = files.read(self.path(name))
+        self.assertEqual(set(found), set(expected))
+        for key, tensor in expected.items():
+            self.assertTrue(tensor.same(found[key]), key)
+        return metadata
+
+    def test_training_checkpoints(self):
+        """A .ckpt as trainers save it: nested, with averages and what is no tensor beside the weights."""
+        tensors, _ = files.golden("sd1")
+        more = dict(tensors)
+        more["model_ema.diffusion_modelinput_blocks00weight"] = files.Tensor("F32", [2], bytes(8))
+        more["model_ema.num_updates"] = files.Tensor("I64", [1], bytes(8))
+        for name, wrap in (("a.ckpt", lambda state: {"epoch": 3, "global_step": 70000, "state_dict": state,
+                                                     "lr": 1e-4, "note": "x", "callbacks": {"best": None}}),
+                           ("b.pth", lambda state: state)):
+            pth_file.write(self.path(name), more, wrap)
+            text = self.good("convert", name, "x.safetensors").stdout
+            self.assertIn("left out: 2 tensors of training averages (model_ema.*)", text)
+            self.same("x.safetensors", tensors)
+        self.good("convert", "a.ckpt", "a.gguf", "--type", "q8_0")
+        self.good("convert", golden_path("sd1"), "b.gguf", "--type", "q8_0")
+        (a, _), (b, _) = gguf_file.read(self.path("a.gguf")), gguf_file.read(self.path("b.gguf"))
+        self.assertEqual({name: tensor.data for name, tensor in a.items()}, {name: tensor.data for name, tensor in b.items()})
+        self.good("convert", "a.ckpt", "folder")
+        self.good("convert", "folder", "back.safetensors")
+        self.same("back.safetensors", tensors)
+
+    def test_folders_of_bins(self):
+        for shards in (1, 2):
+            folder = f"f{shards}"
+            expected = files.write_folder(self.path(folder), "sd2")
+            for part in ("unet", "vae", "text_encoder"):
+                stem = "pytorch_model" if part == "text_encoder" else "diffusion_pytorch_model"
+                source = self.path(f"{folder}/{part}/{'model' if part == 'text_encoder' else stem}.safetensors")
+                tensors, _ = files.read(source)
+                os.remove(source)
+                if shards == 1 or part == "vae":
+                    pth_file.write(self.path(f"{folder}/{part}/{stem}.bin"), tensors)
+                    continue
+                index = {}
+                for number in range(shards):
+                    name = f"{stem}-{number + 1:05d}-of-{shards:05d}.bin"
+                    content = {key: tensors[key] for key in sorted(tensors)[number::shards]}
+                    pth_file.write(self.path(f"{folder}/{part}/{name}"), content)
+                    index.update({key: name for key in content})
+                files.write_json(self.path(f"{folder}/{part}/{stem}.bin.index.json"), {"weight_map": index})
+            self.good("convert", folder, "x.safetensors")
+            found, _ = files.read(self.path("x.safetensors"))
+            for name, tensor in expected.items():
+                self.assertTrue(tensor.same(found[name]), name)
+
+    def test_scaled_f8(self):
+        eights = files.Tensor("F8_E4M3", [2, 2], b"\x38\x40\xb8\x00")  # 1, 2, -1, 0
+        for spelling in ("scale_weight", "weight_scale"):
+            files.write(self.path("in.safetensors"), {"a.weight": eights, "a." + spelling: files.Tensor("F32", [], floats([0.5])),
+                                                      "b.weight": eights})
+            self.good("convert", "in.safetensors", "x.safetensors")
+            found, _ = files.read(self.path("x.safetensors"))
+            self.assertEqual(set(found), {"a.weight", "b.weight"})
+            self.assertEqual((found["a.weight"].dtype, struct.unpack("<4e", found["a.weight"].data)), ("F16", (0.5, 1, -0.5, 0)))
+            self.assertTrue(found["b.weight"].same(eights))
+            self.good("convert", "in.safetensors", "x.gguf")
+            tensors, _ = gguf_file.read(self.path("x.gguf"))
+            self.assertEqual(tensors["a.weight"].values(), [0.5, 1, -0.5, 0])
+            self.assertEqual((tensors["b.weight"].kind, tensors["b.weight"].values()), ("F16", [1, 2, -1, 0]))
+
+    def test_a_half_vae_in_a_full_model(self):
+        tensors, metadata = files.golden("sd1")
+        self.good("convert", golden_path("sd1"), "full.safetensors", "--type", "f32")
+        files.write(self.path("vae.safetensors"), files.below(tensors, "first_stage_model."))
+        self.good("convert", "full.safetensors", "x.safetensors", "--vae", "vae.safetensors")
+        found, _ = files.read(self.path("x.safetensors"))
+        for name, tensor in tensors.items():
+            if name.startswith("first_stage_model."):
+                self.assertTrue(tensor.same(found[name]), name)
+            else:
+                self.assertEqual(found[name].dtype, "F32")
+
+    def renamed(self, tensors, places):
+        """As stable-diffusion.cpp names a model while it converts: text encoders by Hugging Face's names, OpenCLIP's joined
+        projections cut, but its text projection not turned; projections of transformers as 1x1 convolutions."""
+        result = {}
+        for prefix, (target, is_open) in places.items():
+            text = files.open_clip_hf(tensors, prefix) if is_open else files.below(tensors, prefix)
+            for name, tensor in text.items():
+                if name == "text_projection.weight":
+                    result[target + "text_model.text_projection"] = tensors[prefix + "text_projection"]
+                elif name != "logit_scale" and not name.endswith("position_ids"):
+                    result[target + name] = tensor
+        for name, tensor in tensors.items():
+            if name.startswith(("model.diffusion_model.", "first_stage_model.")):
+                if name.endswith(("proj_in.weight", "proj_out.weight")) and len(tensor.shape) == 2:
+                    tensor = files.Tensor(tensor.dtype, tensor.shape + [1, 1], tensor.data)
+                result[name] = tensor
+        return result
+
+    def test_names_of_stable_diffusion_cpp(self):
+        tensors, metadata = files.golden("sdxl")
+        names = self.renamed(tensors, {"conditioner.embedders.0.transformer.": ("cond_stage_model.transformer.", False),
+                                       "conditioner.embedders.1.model.": ("cond_stage_model.1.transformer.", True)})
+        expected = {name: tensor for name, tensor in tensors.items() if not name.endswith("logit_scale")}
+        files.write(self.path("cpp.safetensors"), names)
+        self.good("convert", "cpp.safetensors", "x.safetensors")
+        self.same("x.safetensors", expected)
+        files.write(self.path("plain.safetensors"), names)
+        self.good("convert", "plain.safetensors", "cpp.gguf")
+        self.assertIn("an SDXL checkpoint", self.good("inspect", "cpp.gguf").stdout)
+
+    def test_names_of_stable_diffusion_cpp_in_sd2(self):
+        """Its text encoder is told by its 1024 values; the rest of this file is thin."""
+        tensors, _ = files.golden("sd2")
+        wide = lambda rows: files.Tensor("F16", [rows, 1024], bytes(2048 * rows))
+        old, text = "cond_stage_model.transformer.text_model.", {}
+        text[old + "embeddings.token_embedding.weight"] = wide(4)
+        for letter in "qkv":
+            text[f"{old}encoder.layers.0.self_attn.{letter}_proj.weight"] = wide(2)
+        unet = {name: tensor for name, tensor in tensors.items() if not name.startswith("cond_stage_model.")}
+        for name, tensor in unet.items():
+            if name.endswith("attn2.to_k.weight"):
+                unet[name] = files.Tensor("F16", [1, 1024], bytes(2048))
+            elif name.endswith("proj_in.weight"):
+                unet[name] = files.Tensor(tensor.dtype, tensor.shape + [1, 1], tensor.data)
+        files.write(self.path("cpp.safetensors"), dict(unet, **text))
+        self.good("convert", "cpp.safetensors", "x.safetensors")
+        found, _ = files.read(self.path("x.safetensors"))
+        self.assertEqual(found["cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"].shape, [6, 1024])
+        name = "model.diffusion_model.input_blocks.1.1.proj_in.weight"
+        self.assertTrue(tensors[name].same(found[name]))
 
 
 if __name__ == "__main__":

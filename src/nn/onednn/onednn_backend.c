@@ -1,6 +1,8 @@
 /* nn/onednn/onednn_backend.c - the CPU back end: linear layers and convolutions by oneDNN, the rest by src/nn/cpu. */
 #include "nn/onednn/onednn_priv.h"
 #include <omp.h>
+#include <oneapi/dnnl/dnnl_debug.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,14 +50,30 @@ static int set_threads(const tsr__nn *nn) {
     return before;
 }
 
-static void restore_threads(const tsr__nn *nn, int before) {
-    if (before != nn->threads) omp_set_num_threads(before);
+static void restore_threads(int before) {
+    if (before != omp_get_max_threads()) omp_set_num_threads(before);
 }
 
+enum { PACKING_VERSION = 1 };
+
+static void packing(tsr__nn_packing *out) {
+    const dnnl_version_t *v = dnnl_version();
+    const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
+    const char *name = dnnl_cpu_isa2str((dnnl_cpu_isa_t)isa), *start = "cpu_isa_";
+    memset(out, 0, sizeof *out);
+    out->version = PACKING_VERSION;
+    snprintf(out->library, sizeof out->library, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    if (strncmp(name, start, strlen(start)) == 0) name += strlen(start);
+    if (strstr(name, "unknown")) snprintf(out->isa, sizeof out->isa, "isa 0x%x", isa);
+    else snprintf(out->isa, sizeof out->isa, "%s", name);
+}
+
+/* A packed weight is described for the threads that it was packed for. */
 static tsr_status weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
     int before = set_threads(nn);
+    if (spec->packed && spec->packed->threads != nn->threads) omp_set_num_threads(spec->packed->threads);
     tsr_status status = tsr__dnn_weight_new(nn, out, spec, err);
-    restore_threads(nn, before);
+    restore_threads(before);
     return status;
 }
 
@@ -96,6 +114,7 @@ static tsr_status run(tsr__nn *nn, const tsr__problem *problem, const tsr__nn_we
     tsr__nn_weight *owned = writable(weight); /* the model lends it as const; a second layout may be added */
     int pack = 0, before = set_threads(nn);
     char text[128];
+    if (!weight->packs[0].data) TSR_FAIL(err, TSR_BACKEND, "a weight without numbers (planned only) was to be used");
     TSR_TRY(tsr__dnn_primitive(nn, &entry, &pack, problem, owned, err));
     if (entry->scratch_size) {
         scratch = tsr__pool_take(&nn->pool, entry->scratch_size);
@@ -110,7 +129,7 @@ static tsr_status run(tsr__nn *nn, const tsr__problem *problem, const tsr__nn_we
     }
 done:
     tsr__pool_give(&nn->pool, scratch);
-    restore_threads(nn, before);
+    restore_threads(before);
     return status;
 }
 
@@ -206,6 +225,8 @@ const tsr__nn_backend tsr__nn_onednn = {
     .weight_new = weight_new,
     .weight_free = tsr__dnn_weight_free,
     .weight_spec = weight_spec,
+    .weight_packed = tsr__dnn_weight_packed,
+    .packing = packing,
     .linear = linear,
     .conv = conv,
     .group_norm = tsr__cpu_group_norm,

@@ -1,6 +1,15 @@
 /* nn/onednn/onednn_compat.c - see onednn_compat.h. Knows no tensor and no weight. */
 #include "nn/onednn/onednn_compat.h"
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+/* A blocked layout, wherever its version keeps it. */
+typedef struct blocked {
+    int ndims, blocks;
+    dnnl_data_type_t type;
+    const dnnl_dim_t *dims, *padded, *strides, *block_sizes, *block_axes;
+} blocked;
 
 #if DNNL_VERSION_MAJOR >= 3
 
@@ -17,6 +26,27 @@ dnnl_status_t tsr__md_clone(tsr__md *out, tsr__const_md md) {
 
 void tsr__md_free(tsr__md md) {
     if (md) (void)dnnl_memory_desc_destroy(md);
+}
+
+static int read_dims(const dnnl_dim_t **out, tsr__const_md md, dnnl_query_t what) {
+    const dnnl_dims_t *dims = NULL;
+    if (dnnl_memory_desc_query(md, what, (void *)&dims) != dnnl_success || !dims) return 0;
+    *out = *dims;
+    return 1;
+}
+
+static int read_blocked(blocked *out, tsr__const_md md) {
+    dnnl_format_kind_t kind = dnnl_format_kind_undef;
+    dnnl_dim_t offset = 1;
+    if (dnnl_memory_desc_query(md, dnnl_query_format_kind, &kind) != dnnl_success || kind != dnnl_blocked) return 0;
+    if (dnnl_memory_desc_query(md, dnnl_query_submemory_offset_s64, &offset) != dnnl_success || offset != 0) return 0;
+    return dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &out->ndims) == dnnl_success &&
+           dnnl_memory_desc_query(md, dnnl_query_data_type, &out->type) == dnnl_success &&
+           dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &out->blocks) == dnnl_success &&
+           read_dims(&out->dims, md, dnnl_query_dims) && read_dims(&out->padded, md, dnnl_query_padded_dims) &&
+           read_dims(&out->strides, md, dnnl_query_strides) &&
+           read_dims(&out->block_sizes, md, dnnl_query_inner_blks) &&
+           read_dims(&out->block_axes, md, dnnl_query_inner_idxs);
 }
 
 dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src,
@@ -65,6 +95,19 @@ void tsr__md_free(tsr__md md) {
     free(md);
 }
 
+static int read_blocked(blocked *out, tsr__const_md md) {
+    if (md->format_kind != dnnl_blocked || md->offset0 != 0 || md->extra.flags != dnnl_memory_extra_flag_none) return 0;
+    out->ndims = md->ndims;
+    out->type = md->data_type;
+    out->dims = md->dims;
+    out->padded = md->padded_dims;
+    out->strides = md->format_desc.blocking.strides;
+    out->blocks = md->format_desc.blocking.inner_nblks;
+    out->block_sizes = md->format_desc.blocking.inner_blks;
+    out->block_axes = md->format_desc.blocking.inner_idxs;
+    return 1;
+}
+
 dnnl_status_t tsr__dnn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine, tsr__const_md src,
                               tsr__const_md weights, tsr__const_md bias, tsr__const_md dst,
                               const_dnnl_primitive_attr_t attr) {
@@ -102,4 +145,38 @@ size_t tsr__md_size(tsr__const_md md) {
 }
 int tsr__md_equal(tsr__const_md a, tsr__const_md b) {
     return dnnl_memory_desc_equal(a, b);
+}
+
+/* Appends; 0 when there is no room. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static int
+append(char **at, size_t *room, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    const int length = vsnprintf(*at, *room, format, args);
+    va_end(args);
+    if (length < 0 || (size_t)length >= *room) return 0;
+    *at += length;
+    *room -= (size_t)length;
+    return 1;
+}
+
+int tsr__md_text(char *out, size_t size, tsr__const_md md) {
+    blocked b;
+    char *at = out;
+    *out = '\0';
+    if (!read_blocked(&b, md) || (b.type != dnnl_f32 && b.type != dnnl_bf16)) return 0;
+    int good = append(&at, &size, b.type == dnnl_f32 ? "f32" : "bf16");
+    for (int i = 0; i < b.ndims; i++) good = good && append(&at, &size, "%c%lld", i ? 'x' : ' ', (long long)b.dims[i]);
+    for (int i = 0; i < b.ndims; i++)
+        good = good && append(&at, &size, "%s%lld", i ? "x" : " in ", (long long)b.padded[i]);
+    for (int i = 0; i < b.ndims; i++)
+        good = good && append(&at, &size, "%s%lld", i ? "," : " by ", (long long)b.strides[i]);
+    for (int i = 0; i < b.blocks; i++)
+        good = good && append(&at, &size, "%s%lld%c", i ? "" : " of ", (long long)b.block_sizes[i],
+                              (char)('a' + (int)b.block_axes[i]));
+    if (!good) *out = '\0';
+    return good;
 }

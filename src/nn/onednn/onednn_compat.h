@@ -24,6 +24,9 @@ dnnl_status_t tsr__md_clone(tsr__md *out, tsr__const_md md);
 void tsr__md_free(tsr__md md);
 size_t tsr__md_size(tsr__const_md md);
 int tsr__md_equal(tsr__const_md a, tsr__const_md b);
+/* Sizes, strides and blocks of a plain blocked layout, "bf16 320x320x3x3 [...]"; 0 when it is not one (out is then ""), or when
+ * size is too small. */
+int tsr__md_text(char *out, size_t size, tsr__const_md md);
 
 typedef struct tsr__dnn_conv_shape {
     dnnl_dims_t strides, pad_before, pad_after;

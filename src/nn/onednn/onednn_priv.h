@@ -11,6 +11,7 @@ typedef struct tsr__pack {
     tsr__md md;
     void *data;
     size_t size;
+    int borrowed; /* data lies in a mapped file: never written, not freed */
     dnnl_memory_t memory;
 } tsr__pack;
 
@@ -19,9 +20,10 @@ typedef struct tsr__pack {
 enum { TSR__MAX_PACKS = 2 };
 
 struct tsr__nn_weight {
-    tsr__weight_spec spec; /* fill, user and bias are NULL */
+    tsr__weight_spec spec; /* its pointers are NULL */
     tsr__pack packs[TSR__MAX_PACKS];
     int pack_count;
+    int threads; /* that the first pack's layout was chosen for */
     float *bias; /* [out_c], always present */
 };
 
@@ -93,6 +95,7 @@ void tsr__dnn_problem_text(char *out, size_t size, const tsr__problem *problem);
 
 tsr_status tsr__dnn_weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err);
 void tsr__dnn_weight_free(tsr__nn *nn, tsr__nn_weight *weight);
+tsr_status tsr__dnn_weight_packed(const tsr__nn *nn, const tsr__nn_weight *weight, tsr__nn_packed *out, tsr_error *err);
 /* Packs a copy of pack 0 in another layout. */
 tsr_status tsr__dnn_repack(tsr__nn *nn, tsr__nn_weight *weight, tsr__const_md layout, tsr_error *err);
 

@@ -10,8 +10,13 @@ static void free_pack(tsr__nn *nn, tsr__pack *pack) {
     if (pack->memory) (void)dnnl_memory_destroy(pack->memory);
     tsr__md_free(pack->md);
     if (pack->data) nn->weight_bytes -= pack->size;
-    free(pack->data);
+    if (!pack->borrowed) free(pack->data);
     memset(pack, 0, sizeof *pack);
+}
+
+/* What is written to files: bytes a pack's layout needs, in whole cache lines. */
+static size_t file_size(tsr__const_md layout) {
+    return (tsr__md_size(layout) + TSR__NN_PACK_ALIGN - 1) / TSR__NN_PACK_ALIGN * TSR__NN_PACK_ALIGN;
 }
 
 /* Empty memory for a weight in the given layout. */
@@ -30,6 +35,7 @@ static tsr_status new_pack(tsr__nn *nn, tsr__pack *pack, tsr__const_md layout, t
     pack->data = aligned_alloc(align, pack->size);
     if (!pack->data) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory for a weight of %zu bytes", size);
     nn->weight_bytes += pack->size;
+    memset((char *)pack->data + size, 0, file_size(layout) - size);
 #ifdef MADV_HUGEPAGE
     if (size >= HUGE_PAGE) (void)madvise(pack->data, pack->size, MADV_HUGEPAGE);
 #endif
@@ -123,11 +129,17 @@ static tsr_status pack_source(tsr__nn *nn, tsr__nn_weight *weight, const tsr__we
     tsr__described d = { NULL, 0 };
     tsr__problem problem = usual_problem(state, spec);
     TSR_TRY(tsr__dnn_describe(nn, &d, &problem, NULL, err));
+    weight->pack_count = 1;
+    weight->threads = nn->threads;
+    if (nn->plan) {
+        TSR_DNN(err, tsr__md_clone(&weight->packs[0].md, dnnl_primitive_desc_query_md(d.pd, dnnl_query_weights_md, 0)),
+                "weight layout");
+        goto done;
+    }
     TSR_TRY(read_source(nn, &source, spec, err));
     TSR_DNN(err, source_layout(&source_md, &problem, tsr__dnn_type(nn)), "weight layout");
     TSR_DNN(err, dnnl_memory_create(&source_memory, source_md, state->engine, source), "weight memory");
     TSR_TRY(new_pack(nn, &weight->packs[0], dnnl_primitive_desc_query_md(d.pd, dnnl_query_weights_md, 0), err));
-    weight->pack_count = 1;
     TSR_TRY(reorder(nn, source_memory, source_md, weight->packs[0].memory, weight->packs[0].md, err));
 done:
     if (source_memory) (void)dnnl_memory_destroy(source_memory);
@@ -135,6 +147,55 @@ done:
     tsr__md_free(source_md);
     free(source);
     return status;
+}
+
+/* Bytes that are there already. The layout is oneDNN's own choice for the same problem and threads; a foreign text is only
+ * compared with it. A layout with padding is copied, because versions of oneDNN differ in whether they write zeros there. */
+static tsr_status take_packed(tsr__nn *nn, tsr__nn_weight *weight, const tsr__weight_spec *spec, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__onednn *state = nn->state;
+    const tsr__nn_packed *from = spec->packed;
+    tsr__pack *pack = &weight->packs[0];
+    tsr__described d = { NULL, 0 };
+    tsr__problem problem = usual_problem(state, spec);
+    char layout[TSR__NN_LAYOUT_SIZE];
+    size_t values = (size_t)spec->out_c * (size_t)spec->in_c * (spec->k ? (size_t)spec->k * (size_t)spec->k : 1);
+    TSR_TRY(tsr__dnn_describe(nn, &d, &problem, NULL, err));
+    tsr__const_md md = dnnl_primitive_desc_query_md(d.pd, dnnl_query_weights_md, 0);
+    if (!tsr__md_text(layout, sizeof layout, md) || strcmp(layout, from->layout) != 0 || from->size != file_size(md))
+        TSR_FAIL(err, TSR_UNSUPPORTED, "packed as \"%s\" in %zu bytes, here \"%s\" in %zu are needed", from->layout,
+                 from->size, layout, file_size(md));
+    if ((uintptr_t)from->data % TSR__NN_PACK_ALIGN)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "packed bytes at %p: not at a multiple of %d", from->data, TSR__NN_PACK_ALIGN);
+    weight->pack_count = 1;
+    weight->threads = from->threads;
+    if (tsr__md_size(md) != values * tsr__type_size((int)nn->precision)) {
+        TSR_TRY(new_pack(nn, pack, md, err));
+        memcpy(pack->data, from->data, tsr__md_size(md));
+        goto done;
+    }
+    TSR_DNN(err, tsr__md_clone(&pack->md, md), "weight layout");
+    pack->borrowed = 1;
+    pack->data = (void *)(uintptr_t)from->data; /* oneDNN's handles are not const */
+    pack->size = from->size;
+    nn->weight_bytes += pack->size;
+    TSR_DNN(err, dnnl_memory_create(&pack->memory, pack->md, state->engine, pack->data), "weight memory");
+done:
+    if (d.pd) (void)dnnl_primitive_desc_destroy(d.pd);
+    return status;
+}
+
+tsr_status tsr__dnn_weight_packed(const tsr__nn *nn, const tsr__nn_weight *weight, tsr__nn_packed *out,
+                                  tsr_error *err) {
+    const tsr__pack *pack = &weight->packs[0];
+    (void)nn;
+    out->data = pack->data;
+    out->size = file_size(pack->md);
+    out->threads = weight->threads;
+    if (tsr__md_text(out->layout, sizeof out->layout, pack->md)) return TSR_OK;
+    return tsr__fail(err, TSR_UNSUPPORTED,
+                     "oneDNN lays a weight of [%d, %d, %d, %d] out in a way that has no plain form", weight->spec.out_c,
+                     weight->spec.in_c, weight->spec.k, weight->spec.k);
 }
 
 tsr_status tsr__dnn_weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__weight_spec *spec, tsr_error *err) {
@@ -145,9 +206,10 @@ tsr_status tsr__dnn_weight_new(tsr__nn *nn, tsr__nn_weight **out, const tsr__wei
     weight->spec.fill = NULL;
     weight->spec.user = NULL;
     weight->spec.bias = NULL;
+    weight->spec.packed = NULL;
     TSR_ALLOC_ZERO(err, weight->bias, (size_t)spec->out_c);
     if (spec->bias) memcpy(weight->bias, spec->bias, (size_t)spec->out_c * sizeof(float));
-    TSR_TRY(pack_source(nn, weight, spec, err));
+    TSR_TRY(spec->packed ? take_packed(nn, weight, spec, err) : pack_source(nn, weight, spec, err));
     *out = weight;
     weight = NULL;
 done:
