@@ -97,6 +97,14 @@ static int take_precision(choice *c, const option_row *row, void *field, const c
     return 0;
 }
 
+static int take_preview_method(choice *c, const option_row *row, void *field, const char *value) {
+    int method = tsr_preview_method_find(value);
+    (void)c;
+    if (method < 0) return usage_error("--%s takes auto, latent2rgb, taesd or none, not '%.80s'", row->name, value);
+    *(tsr_preview_method *)field = (tsr_preview_method)method;
+    return 0;
+}
+
 static int take_log_format(choice *c, const option_row *row, void *field, const char *value) {
     int *json = field;
     (void)c;
@@ -152,6 +160,8 @@ static const option_row rows[] = {
       "finished jobs that are remembered (default: 10000)" },
     { "preview-seconds", "S", take_number, offsetof(choice, options.preview_seconds), 0, 3600,
       "least time between two previews; 0: none (default: 0.25)" },
+    { "preview-method", "NAME", take_preview_method, offsetof(choice, options.preview_method), 0, 0,
+      "auto, latent2rgb, taesd or none; auto: taesd where vae_approx has it (default: auto)" },
     { "ping-seconds", "S", take_number, offsetof(choice, options.ping_seconds), 0.1, 3600,
       "WebSockets are asked after so long a silence (default: 30)" },
     { "patience", "S", take_number, offsetof(choice, options.patience), 0.1, 3600,

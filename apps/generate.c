@@ -187,6 +187,7 @@ static tsr_engine_callbacks callbacks_of(run_view *view, const tsr_scene *scene,
     callbacks.progress = on_progress;
     callbacks.cancelled = on_cancelled;
     callbacks.preview = view->preview_path ? on_preview : NULL;
+    callbacks.preview_method = (tsr_preview_method)tsr_preview_method_find(tsr_scene_get(scene, "preview_method"));
     callbacks.save = view->state_path ? on_save : NULL;
     callbacks.save_seconds = strtod(tsr_scene_get(scene, "save_every"), NULL);
     return callbacks;

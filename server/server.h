@@ -29,6 +29,7 @@ typedef struct srv_options {
     int max_sockets;                                  /* WebSockets at once; 0: 64 */
     int max_history;                                  /* finished jobs kept; 0: 10000 */
     double preview_seconds;                           /* 0: no previews */
+    tsr_preview_method preview_method;                /* of jobs that do not say */
     double ping_seconds;                              /* WebSockets are pinged after this long a silence; 0: 30 */
     double patience; /* seconds a client has for a request or an answer, and more for long ones; 0: 30 */
     int log_json;    /* log lines as JSON */

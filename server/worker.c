@@ -128,7 +128,8 @@ done:
     return status;
 }
 
-/* What of extra_data the run knows: metadata for saved pictures, and whether previews are wanted. */
+/* What of extra_data the run knows: metadata for saved pictures, and how previews are made; a method that is not known
+ * ("default") is the server's own. */
 static tsr_status apply_extra(tsr_workflow *workflow, tsr_graph_callbacks *callbacks, const char *text,
                               tsr_error *err) {
     tsr_status status = TSR_OK;
@@ -136,7 +137,8 @@ static tsr_status apply_extra(tsr_workflow *workflow, tsr_graph_callbacks *callb
     char *info = NULL;
     SRV_TRY(srv_json_parse(&extra, text, strlen(text), err));
     const char *method = json_string_value(json_object_get(extra, "preview_method"));
-    if (method && strcmp(method, "none") == 0) callbacks->preview_seconds = 0.0;
+    if (method && tsr_preview_method_find(method) >= 0)
+        callbacks->preview_method = (tsr_preview_method)tsr_preview_method_find(method);
     json_t *pictures = json_object_get(extra, "extra_pnginfo");
     if (!json_is_object(pictures)) goto done;
     info = srv_json_dump(pictures);
@@ -158,10 +160,14 @@ static tsr_status run_workflow(errand *e, tsr_error *err) {
     callbacks.event = on_event;
     callbacks.cancelled = on_cancelled;
     callbacks.preview_seconds = e->worker->context->options.preview_seconds;
+    callbacks.preview_method = e->worker->context->options.preview_method;
     SRV_TRY(tsr_workflow_load_memory(&workflow, job->prompt, strlen(job->prompt), err));
     SRV_TRY(set_targets(workflow, job->targets, err));
     SRV_TRY(apply_extra(workflow, &callbacks, job->extra_data, err));
     SRV_TRY(tsr_workflow_run(&outputs, e->worker->graph, workflow, &callbacks, err));
+    for (int i = 0; i < outputs->note_count; i++)
+        srv_log_event(e->worker->context->log, SRV_LOG_WARNING, "job_note", "job=%s note=%s", job->id,
+                      outputs->notes[i]);
     if (outputs->swaps)
         srv_log_event(e->worker->context->log, SRV_LOG_INFO, "models_swapped",
                       "job=%s swaps=%d seconds=%.2f megabytes=%.1f", job->id, outputs->swaps, outputs->swap_seconds,

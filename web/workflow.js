@@ -8,7 +8,7 @@ import { idle } from './idle.js';
 export const SCENE_NODE = 'TesseraScene';
 export const PAGE_KEY = 'tessera_page'; // beside the workflow in a picture: what only the page knows
 const OUTSIDE = new Set(['tessera_scene', 'regions', 'model', 'width', 'height', 'seed', 'batch', 'color_image_data',
-  'color_image', 'output', 'threads', 'preview', 'show', 'quality', 'save_latent', 'dry_run']);
+  'color_image', 'output', 'threads', 'preview', 'preview_method', 'show', 'quality', 'save_latent', 'dry_run']);
 const PLACES = new Set(['name', 'color_bytes', 'box', 'mask', 'color', 'mask_channel', 'invert', 'mask_data']);
 
 /** Without what has no effect here, which a scene may not have: the settings of a mask that was left out, for example. */

@@ -89,6 +89,16 @@ typedef struct tsr_engine_info {
 } tsr_engine_info;
 TSR_API tsr_engine_info tsr_engine_get_info(const tsr_engine *engine);
 
+/* How pictures of the work so far are made; ComfyUI's names. */
+typedef enum tsr_preview_method {
+    TSR_PREVIEW_AUTO = 0,       /* TAESD where its file is found, else the VAE or latent2rgb, by what they cost */
+    TSR_PREVIEW_LATENT2RGB = 1, /* a linear map of the latent's channels, one pixel a cell */
+    TSR_PREVIEW_TAESD = 2,      /* a tiny autoencoder from a file of its own (docs/previews.md) */
+    TSR_PREVIEW_NONE = 3
+} tsr_preview_method;
+/* "auto", "latent2rgb", "taesd", "none"; -1: none of them. */
+TSR_API int tsr_preview_method_find(const char *name);
+
 /* --- scenes ----------------------------------------------------------------------------------------------------------- */
 typedef struct tsr_engine_callbacks {
     size_t struct_size;
@@ -105,9 +115,12 @@ typedef struct tsr_engine_callbacks {
     tsr_status (*save)(void *user, const void *state, size_t size, tsr_error *err);
     int save_steps;      /* save after so many steps; 0: not for that reason */
     double save_seconds; /* save at the first step that ends so long after the last time; 0: not for that reason */
+    /* Of `preview`. TAESD without its file (vae_approx/taesd_decoder.* or taesdxl_decoder.* beside the model) is NOT_FOUND
+     * before the run begins. */
+    tsr_preview_method preview_method;
 } tsr_engine_callbacks;
 #define TSR_ENGINE_CALLBACKS_INIT                                                                                      \
-    { sizeof(tsr_engine_callbacks), 0, 0, 0, 0, 0, 0, 0.0 }
+    { sizeof(tsr_engine_callbacks), 0, 0, 0, 0, 0, 0, 0.0, TSR_PREVIEW_AUTO }
 
 /* Released by tsr_result_free; images may be taken out (leave NULL behind). */
 typedef struct tsr_result {

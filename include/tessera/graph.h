@@ -149,9 +149,12 @@ typedef struct tsr_graph_callbacks {
     int (*event)(void *user, const tsr_graph_event *event); /* not 0 stops the run; may be NULL, as the next */
     int (*cancelled)(void *user);
     double preview_seconds; /* least time between two previews; 0: none are made */
+    /* TAESD is looked for in the models folder's vae_approx/, then beside the model; where it is asked for and missing, a
+     * note says so and latent2rgb stands in, as in ComfyUI. */
+    tsr_preview_method preview_method;
 } tsr_graph_callbacks;
 #define TSR_GRAPH_CALLBACKS_INIT                                                                                       \
-    { sizeof(tsr_graph_callbacks), 0, 0, 0, 0.0 }
+    { sizeof(tsr_graph_callbacks), 0, 0, 0, 0.0, TSR_PREVIEW_AUTO }
 
 /* Released by tsr_workflow_outputs_free; images and latents may be taken out (leave NULL behind). */
 typedef struct tsr_workflow_outputs {

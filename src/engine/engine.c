@@ -206,6 +206,7 @@ void tsr_engine_close(tsr_engine *engine) {
     tsr__text_stack_free(engine->text);
     tsr__unet_free(engine->unet);
     tsr__vae_free(engine->vae);
+    tsr__vae_free(engine->preview_vae);
     tsr__tokenizer_free(engine->tokenizer);
     if (engine->text_nn != engine->nn) tsr__nn_free(engine->text_nn);
     tsr__nn_free(engine->nn);
@@ -214,6 +215,7 @@ void tsr_engine_close(tsr_engine *engine) {
     tsr__weights_close(engine->file);
     free(engine->model);
     free(engine->vae_path);
+    free(engine->preview_path);
     free(engine);
 }
 

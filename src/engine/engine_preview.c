@@ -9,7 +9,23 @@
 #include "core/clock.h"
 #include "engine/engine_priv.h"
 #include "tessera/noise.h"
+#include "weights/model_open.h"
+#include "weights/taesd_files.h"
 
+static const char *const METHODS[] = {
+    [TSR_PREVIEW_AUTO] = "auto",
+    [TSR_PREVIEW_LATENT2RGB] = "latent2rgb",
+    [TSR_PREVIEW_TAESD] = "taesd",
+    [TSR_PREVIEW_NONE] = "none",
+};
+
+int tsr_preview_method_find(const char *name) {
+    for (size_t i = 0; i < sizeof METHODS / sizeof *METHODS; i++)
+        if (strcmp(name, METHODS[i]) == 0) return (int)i;
+    return -1;
+}
+
+/* --- by a linear map ------------------------------------------------------------------------------------------------------ */
 enum { SIDE = 16, SQUARE = 4, TERMS = TSR__PREVIEW_CHANNELS + 1 };
 
 typedef struct fit {
@@ -113,6 +129,68 @@ tsr_status tsr__preview_map_paint(tsr_image **out, const tsr__preview_map *map, 
             rgb[i * 3 + (size_t)k] = isfinite(sum) ? (float)sum : 0.0f;
         }
     TSR_TRY(tsr_image_from_floats(out, rgb, w, h, err));
+done:
+    free(rgb);
+    return status;
+}
+
+/* --- by a TAESD of their own ---------------------------------------------------------------------------------------------- */
+enum { TILE_CELLS = 32 };
+
+const char *tsr__preview_tiny_stem(const tsr_engine *engine) {
+    return engine->family->kind == TSR_CHECKPOINT_SDXL ? "taesdxl_decoder" : "taesd_decoder";
+}
+
+char *tsr__preview_find_tiny(const tsr_engine *engine, const char *folder) {
+    const char *name = tsr__taesd_name(engine->family->kind);
+    char *found = folder ? tsr__taesd_with_ending(folder, tsr__preview_tiny_stem(engine)) : NULL;
+    if (!found && folder) found = tsr__taesd_with_ending(folder, name);
+    return found ? found : tsr__find_taesd(engine, name);
+}
+
+tsr_status tsr__preview_open_tiny(tsr_engine *engine, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__model_files files = { .vae = path };
+    tsr__weights *weights = NULL;
+    tsr__vae *tiny = NULL;
+    const int channels = (int)engine->checkpoint.vae_channels;
+    if (engine->preview_vae && strcmp(engine->preview_path, path) == 0) return TSR_OK;
+    TSR_TRY(tsr__model_open(&weights, &files, err));
+    TSR_TRY(tsr__vae_new(&tiny, engine->nn, weights, "first_stage_model.", NULL, err));
+    if (channels && tsr__vae_latent_channels(tiny) != channels)
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: for latents of %d channels; the model's have %d", path,
+                 tsr__vae_latent_channels(tiny), channels);
+    char *kept = tsr__strdup(path);
+    if (!kept) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    free(engine->preview_path);
+    tsr__vae_free(engine->preview_vae);
+    engine->preview_path = kept;
+    engine->preview_vae = tiny;
+    tiny = NULL;
+done:
+    tsr__vae_free(tiny);
+    tsr__weights_close(weights);
+    return status;
+}
+
+int tsr__preview_tiny_fits(const tsr_engine *engine, const int shape[4]) {
+    const int h = shape[2] < TILE_CELLS ? shape[2] : TILE_CELLS, w = shape[3] < TILE_CELLS ? shape[3] : TILE_CELLS;
+    return tsr__vae_decode_bytes(engine->preview_vae, h, w) <= tsr__engine_memory(engine);
+}
+
+tsr_status tsr__preview_tiny_paint(tsr_image **out, tsr_engine *engine, const float *latent, const int shape[4],
+                                   tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__vae *tiny = engine->preview_vae;
+    float *rgb = NULL;
+    const int h = shape[2], w = shape[3], factor = tsr__vae_factor(tiny);
+    *out = NULL;
+    if (shape[1] != tsr__vae_latent_channels(tiny))
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "%d channels; TAESD has %d", shape[1], tsr__vae_latent_channels(tiny));
+    const int whole = tsr__vae_decode_bytes(tiny, h, w) <= tsr__engine_memory(engine);
+    TSR_ALLOC(err, rgb, (size_t)h * (size_t)w * (size_t)(factor * factor) * 3);
+    TSR_TRY(tsr__vae_decode(tiny, rgb, latent, 1, h, w, whole ? 0 : TILE_CELLS * factor, err));
+    TSR_TRY(tsr_image_from_floats(out, rgb, w * factor, h * factor, err));
 done:
     free(rgb);
     return status;

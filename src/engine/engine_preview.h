@@ -20,4 +20,18 @@ tsr_status tsr__preview_map_fit(tsr__preview_map *out, tsr_engine *engine, tsr_e
 tsr_status tsr__preview_map_paint(tsr_image **out, const tsr__preview_map *map, const float *latent, const int shape[4],
                                   tsr_error *err);
 
+/* --- by a TAESD of their own -------------------------------------------------------------------------------------------- */
+/* The file for this engine's latents: NAME_decoder or NAME in `folder` (NULL: not looked at), else where tsr__find_taesd
+ * looks. NULL: there is none. Released with free(). */
+char *tsr__preview_find_tiny(const tsr_engine *engine, const char *folder);
+/* What it would be called: "taesdxl_decoder". */
+const char *tsr__preview_tiny_stem(const tsr_engine *engine);
+/* Builds it beside the engine's networks, unless that file's is there already. */
+tsr_status tsr__preview_open_tiny(tsr_engine *engine, const char *path, tsr_error *err);
+/* Whether the engine has memory to paint with it. */
+int tsr__preview_tiny_fits(const tsr_engine *engine, const int shape[4]);
+/* The first of latent [n, c, h, w], raw VAE units, as a picture of 8w x 8h. */
+tsr_status tsr__preview_tiny_paint(tsr_image **out, tsr_engine *engine, const float *latent, const int shape[4],
+                                   tsr_error *err);
+
 #endif /* TSR_ENGINE_PREVIEW_H */

@@ -52,6 +52,8 @@ struct tsr_engine {
     tsr__text_stack *text;
     tsr__unet *unet;
     tsr__vae *vae;
+    tsr__vae *preview_vae; /* a TAESD for previews, of the file preview_path; NULL: none was built */
+    char *preview_path;
     tsr_sigma_table *table;
     tsr_prediction prediction;
     tsr__sampling sampling; /* of the two */

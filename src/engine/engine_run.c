@@ -6,6 +6,7 @@
 #include "engine/engine_preview.h"
 #include "engine/engine_priv.h"
 #include "engine/engine_state.h"
+#include "model/taesd.h"
 
 void tsr_result_free(tsr_result *result) {
     if (!result) return;
@@ -24,30 +25,35 @@ typedef struct watch {
     const tsr_engine_callbacks *callbacks;
     double preview_cost, last_preview;
     tsr__engine_saver saver;
-    int has_map; /* previews by the map: memory is too short for the VAE beside the UNets */
+    enum { PREVIEW_NONE, PREVIEW_VAE, PREVIEW_MAP, PREVIEW_TINY } previews;
     tsr__preview_map map;
 } watch;
 
 /* Previews may take a sixth of the time at most. */
 static int preview_is_due(const watch *w, const tsr_progress *at) {
-    if (!w->callbacks->preview || at->event != TSR_PROGRESS_STEP || !at->x0) return 0;
+    if (w->previews == PREVIEW_NONE || at->event != TSR_PROGRESS_STEP || !at->x0) return 0;
     return tsr__seconds() - w->last_preview >= 5 * w->preview_cost;
 }
 
-static int give_preview(watch *w, const tsr_progress *at) {
+static tsr_image *decode(tsr_engine *engine, const tsr_progress *at) {
     tsr_latent *latent = NULL;
     tsr_image *image = NULL;
-    int stop = 0;
-    double start = tsr__seconds();
-    if (tsr_latent_new(&latent, 1, at->shape[1], at->shape[2], at->shape[3], NULL) == TSR_OK) {
-        memcpy(latent->values, at->x0, tsr_latent_count(latent) * sizeof *latent->values);
-        /* A preview that cannot be made (not finite yet, memory) is no reason to lose the picture. */
-        tsr_status made = w->has_map ? tsr__preview_map_paint(&image, &w->map, latent->values, latent->shape, NULL)
-                                     : tsr_engine_decode(&image, w->engine, latent, 0, 0, NULL);
-        if (made == TSR_OK) stop = w->callbacks->preview(w->callbacks->user, image, at);
-    }
-    tsr_image_free(image);
+    if (tsr_latent_new(&latent, 1, at->shape[1], at->shape[2], at->shape[3], NULL) != TSR_OK) return NULL;
+    memcpy(latent->values, at->x0, tsr_latent_count(latent) * sizeof *latent->values);
+    (void)tsr_engine_decode(&image, engine, latent, 0, 0, NULL);
     tsr_latent_free(latent);
+    return image;
+}
+
+/* A preview that cannot be made (not finite yet, memory) is no reason to lose the picture. */
+static int give_preview(watch *w, const tsr_progress *at) {
+    tsr_image *image = NULL;
+    double start = tsr__seconds();
+    if (w->previews == PREVIEW_VAE) image = decode(w->engine, at);
+    else if (w->previews == PREVIEW_MAP) (void)tsr__preview_map_paint(&image, &w->map, at->x0, at->shape, NULL);
+    else (void)tsr__preview_tiny_paint(&image, w->engine, at->x0, at->shape, NULL);
+    int stop = image ? w->callbacks->preview(w->callbacks->user, image, at) : 0;
+    tsr_image_free(image);
     w->last_preview = tsr__seconds();
     w->preview_cost = w->last_preview - start;
     return stop;
@@ -167,6 +173,46 @@ static tsr_status decode_or_save(tsr_result *result, watch *w, const tsr__job *j
     return status;
 }
 
+/* TAESD for the previews: 1 when it is there. What is wrong with a file that nobody asked for is only a note. */
+static tsr_status find_tiny(int *found, watch *w, tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_engine *engine = w->engine;
+    const int asked = w->callbacks->preview_method == TSR_PREVIEW_TAESD;
+    tsr_error reason = TSR_ERROR_INIT;
+    char *path = tsr__preview_find_tiny(engine, NULL), *warning = NULL;
+    *found = 0;
+    if (!path && asked)
+        TSR_FAIL(err, TSR_NOT_FOUND, "preview_method taesd: there is no %s.safetensors in vae_approx/ beside %s",
+                 tsr__preview_tiny_stem(engine), engine->model);
+    if (!path) goto done;
+    tsr_status opened = tsr__preview_open_tiny(engine, path, &reason);
+    *found = opened == TSR_OK;
+    if (*found) goto done;
+    if (asked) TSR_FAIL(err, opened, "preview_method taesd: %s", reason.message);
+    warning = tsr__format("previews without TAESD: %s", reason.message);
+    if (warning) TSR_TRY(tsr__job_warn(job, warning, err));
+done:
+    free(path);
+    free(warning);
+    return status;
+}
+
+/* Under a budget that does not hold everything, previews must not make networks go. */
+static tsr_status choose_previews(watch *w, tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_preview_method method = w->callbacks->preview_method;
+    const int is_tiny = tsr__taesd_is_at(w->engine->weights, "first_stage_model.");
+    int crowded = !tsr__budget_holds_all(w->engine, job), found = 0;
+    if (!w->callbacks->preview || method == TSR_PREVIEW_NONE) return TSR_OK;
+    if (!is_tiny && (method == TSR_PREVIEW_TAESD || (method == TSR_PREVIEW_AUTO && !crowded)))
+        TSR_TRY(find_tiny(&found, w, job, err));
+    w->previews = found ? PREVIEW_TINY : method == TSR_PREVIEW_LATENT2RGB || crowded ? PREVIEW_MAP : PREVIEW_VAE;
+    if (is_tiny && method == TSR_PREVIEW_TAESD) w->previews = PREVIEW_VAE;
+    if (w->previews == PREVIEW_MAP) TSR_TRY(tsr__preview_map_fit(&w->map, w->engine, err));
+done:
+    return status;
+}
+
 /* from: NULL, or the state to go on from. */
 static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job, tsr__engine_state *from,
                           tsr_error *err) {
@@ -189,10 +235,7 @@ static tsr_status run_job(tsr_result *result, tsr_engine *engine, tsr__job *job,
         from->latent = NULL;
     } else {
         TSR_TRY(encode_prompts(job, engine, err));
-        if (w.callbacks->preview && !tsr__budget_holds_all(engine, job)) {
-            TSR_TRY(tsr__preview_map_fit(&w.map, engine, err));
-            w.has_map = 1;
-        }
+        TSR_TRY(choose_previews(&w, job, err));
         texts = tsr__seconds();
         TSR_TRY(sample(&result->latent, job, &hooks, err));
         TSR_TRY(tell_warnings(job, err));

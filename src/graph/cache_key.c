@@ -60,6 +60,17 @@ static void add_file(maker *m, const char *folder, const char *name) {
     free(path);
 }
 
+/* A TAESD is two files. */
+static void add_vae(maker *m, const char *name) {
+    tsr_error ignored = TSR_ERROR_INIT;
+    char *path = NULL, *encoder = NULL;
+    if (name) (void)tsr__find_vae(&path, &encoder, m->graph, name, &ignored);
+    add_path(m, path);
+    if (encoder) add_path(m, encoder);
+    free(path);
+    free(encoder);
+}
+
 static void add_scene(maker *m, const char *text) {
     tsr_error ignored = TSR_ERROR_INIT;
     tsr_scene *scene = NULL;
@@ -87,7 +98,8 @@ static tsr_status add_literal(maker *m, const tsr__input *input, const json_t *v
     if (!literal) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
     add_text(&m->sha, literal);
     free(literal);
-    if (folder) add_file(m, folder, text);
+    if (folder && input->choices == tsr__choices_vaes) add_vae(m, text);
+    else if (folder) add_file(m, folder, text);
     if (input->flags & TSR__IN_SCENE) add_scene(m, text);
     if (input->type == TSR__V_STRING && text) return add_adapters(m, text, err);
     return TSR_OK;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "graph/graph_priv.h"
+#include "weights/taesd_files.h"
 
 enum { MAX_FILES = 10000, MAX_FOLDER_DEPTH = 4 };
 
@@ -141,8 +142,44 @@ tsr_status tsr__choices_text_encoders(tsr__names *out, const tsr_graph *graph, t
     return names_in(out, graph, "text_encoders", part_files, err);
 }
 
+/* The pairs of vae_approx go by these names. Source: ComfyUI 0.8.0, VAELoader. */
+static const char *const tiny_vaes[] = { "taesd", "taesdxl", NULL };
+
+char *tsr__vae_approx(const tsr_graph *graph) {
+    return folder_path(graph, "vae_approx");
+}
+
+static char *find_half(const tsr_graph *graph, const char *name, const char *half) {
+    char *folder = tsr__vae_approx(graph), *stem = tsr__format("%s_%s", name, half);
+    char *found = folder && stem ? tsr__taesd_with_ending(folder, stem) : NULL;
+    free(folder);
+    free(stem);
+    return found;
+}
+
 tsr_status tsr__choices_vaes(tsr__names *out, const tsr_graph *graph, tsr_error *err) {
-    return names_in(out, graph, "vae", part_files, err);
+    tsr_status status = names_in(out, graph, "vae", part_files, err);
+    for (int i = 0; graph && tiny_vaes[i] && status == TSR_OK; i++) {
+        char *encoder = find_half(graph, tiny_vaes[i], "encoder"), *decoder = find_half(graph, tiny_vaes[i], "decoder");
+        if (encoder && decoder) status = tsr__names_add(out, tiny_vaes[i], err);
+        free(encoder);
+        free(decoder);
+    }
+    return status;
+}
+
+tsr_status tsr__find_vae(char **out, char **encoder, const tsr_graph *graph, const char *name, tsr_error *err) {
+    *out = *encoder = NULL;
+    for (int i = 0; tiny_vaes[i]; i++) {
+        if (strcmp(name, tiny_vaes[i]) != 0) continue;
+        *encoder = find_half(graph, name, "encoder");
+        *out = find_half(graph, name, "decoder");
+        if (*out && *encoder) return TSR_OK;
+        free(*out);
+        free(*encoder);
+        *out = *encoder = NULL;
+    }
+    return tsr__find_file(out, graph, "vae", name, err);
 }
 
 tsr_status tsr__choices_loras(tsr__names *out, const tsr_graph *graph, tsr_error *err) {

@@ -255,7 +255,8 @@ tsr_status tsr_workflow_run(tsr_workflow_outputs **out, tsr_graph *graph, const 
     run.engine_callbacks.user = &run;
     run.engine_callbacks.cancelled = on_cancelled;
     graph->callbacks = &run.engine_callbacks;
-    graph->preview_seconds = callbacks && callbacks->event ? callbacks->preview_seconds : 0.0;
+    int previews = callbacks && callbacks->event && callbacks->preview_method != TSR_PREVIEW_NONE;
+    graph->preview_seconds = previews ? callbacks->preview_seconds : 0.0;
     tsr__budget_begin(&graph->budget);
     TSR_TRY(tell_started(&run, &p, err));
     for (int i = 0; i < p.count; i++) TSR_TRY(run_entry(&run, &p, i, err));

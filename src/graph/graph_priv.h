@@ -116,7 +116,7 @@ typedef struct tsr__slot {
     char *key;
     tsr__slot_role role;
     char *checkpoint; /* path */
-    char *second;     /* SDXL's other text encoder, or NULL */
+    char *second;     /* SDXL's other text encoder, TAESD's encoder, or NULL */
     tsr__adapter *adapters;
     int n_adapters;
     struct tsr__slot *base; /* with adapters: the slot without, whose engine serves both; NULL: engine is its own */
@@ -127,6 +127,8 @@ typedef struct tsr__slot {
     tsr__pair *pairs;
     tsr__face *faces;         /* of the engine that it owns */
     tsr__preview_map preview; /* channels 0: not made yet */
+    uint64_t tiny_run;        /* the run in which a TAESD for previews was last looked for */
+    int has_tiny;             /* and whether it was found */
     int refs;                 /* values that stand for it */
     uint64_t last_run;        /* number of the newest run that used it */
     struct tsr__slot *next;
@@ -235,7 +237,8 @@ typedef struct tsr__running {
     tsr_workflow_outputs *outputs;
     tsr_graph_event event; /* of the node in hand */
     tsr_engine_callbacks engine_callbacks;
-    double last_preview;
+    double last_preview, preview_cost;
+    int told_no_tiny;
 } tsr__running;
 
 /* Adds an output of the node in hand, named prefix_00001_extension with the next free number; makes the folder. The

@@ -249,7 +249,7 @@ static tsr_status open_engine(tsr__slot *slot, tsr_graph *graph, tsr_error *err)
     case TSR__SLOT_TEXT: options.parts.text_encoder = slot->checkpoint; break;
     case TSR__SLOT_VAE: options.parts.vae = slot->checkpoint; break;
     }
-    options.parts.text_encoder_2 = slot->second;
+    if (slot->role == TSR__SLOT_TEXT) options.parts.text_encoder_2 = slot->second; /* a TAESD's is found beside it */
     options.partial = slot->role != TSR__SLOT_WHOLE;
     options.precision = graph->precision;
     options.threads = graph->threads;

@@ -177,6 +177,11 @@ tsr_status tsr__choices_impact_schedulers(tsr__names *out, const tsr_graph *grap
 const char *tsr__choices_folder(tsr__choices_fn choices);
 /* The path of a chosen file; release with free(). Refuses names that leave the folder. */
 tsr_status tsr__find_file(char **out, const tsr_graph *graph, const char *folder, const char *name, tsr_error *err);
+/* The folder of tiny autoencoders; NULL: no memory. Released with free(). */
+char *tsr__vae_approx(const tsr_graph *graph);
+/* A file of the vae folder, or the decoder of vae_approx's pair "taesd" or "taesdxl"; *encoder is then the other half, else
+ * NULL. Both are released with free(). */
+tsr_status tsr__find_vae(char **out, char **encoder, const tsr_graph *graph, const char *name, tsr_error *err);
 extern const char *const tsr__scale_methods[]; /* of pictures */
 
 #endif /* TSR_GRAPH_NODE_H */

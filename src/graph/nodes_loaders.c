@@ -63,7 +63,8 @@ static const tsr__input two_clip_inputs[] = {
 };
 
 static const tsr__input vae_inputs[] = {
-    TSR__COMBO_FROM("vae_name", tsr__choices_vaes, NULL, "A file of the models folder's vae."),
+    TSR__COMBO_FROM("vae_name", tsr__choices_vaes, NULL,
+                    "A file of the models folder's vae, or taesd or taesdxl where vae_approx has the pair."),
     TSR__END,
 };
 
@@ -98,7 +99,18 @@ static tsr_status run_two_clips(tsr__call *call, tsr_error *err) {
 }
 
 static tsr_status run_vae(tsr__call *call, tsr_error *err) {
-    return run_part(call, TSR__SLOT_VAE, TSR__V_VAE, "vae", "vae_name", NULL, err);
+    tsr_status status = TSR_OK;
+    tsr__slot *slot = NULL;
+    tsr_engine *engine = NULL;
+    char *path = NULL, *encoder = NULL;
+    TSR_TRY(tsr__find_vae(&path, &encoder, call->graph, tsr__arg_text(call->in, "vae_name"), err));
+    TSR_TRY(tsr__slot_get_part(&slot, call->graph, TSR__SLOT_VAE, path, encoder, err));
+    TSR_TRY(tsr__slot_engine(&engine, call->graph, slot, err));
+    TSR_TRY(slot_value(&call->results[0], TSR__V_VAE, slot, 0, err));
+done:
+    free(path);
+    free(encoder);
+    return status;
 }
 
 /* --- LoraLoader --------------------------------------------------------------------------------------------------------------- */

@@ -179,5 +179,64 @@ class Refused(Case):
                      "y.safetensors")
 
 
+class Previews(Case):
+    """--preview-method, with the pair in vae_approx beside the model. One step: its preview is the picture's latent."""
+
+    def setUp(self):
+        super().setUp()
+        os.symlink(MODEL, self.path("model.safetensors"))
+
+    def put_pair(self):
+        os.mkdir(self.path("vae_approx"))
+        for which in HALVES:
+            files.write(self.path(f"vae_approx/taesd_{which}.safetensors"), half(pair(), which))
+
+    def preview(self, *arguments):
+        """The preview's size and pixels, or None, and what was said."""
+        if os.path.exists(self.path("p.png")):
+            os.remove(self.path("p.png"))
+        said = self.good("generate", "--steps", "1", "--precision", "f32", "--width", "64", "--height", "64", "--model",
+                         "model.safetensors", "--preview", "p.png", "--output", "a.png", *arguments).stderr
+        data = self.read("p.png") if os.path.exists(self.path("p.png")) else None
+        return data and (self.size_of("p.png"), pixels(data)), said
+
+    def test_methods(self):
+        own, _ = self.preview()
+        self.assertEqual(own[0], (64, 64))
+        self.put_pair()
+        tiny, said = self.preview()
+        self.assertEqual(tiny[0], (64, 64))
+        self.assertNotEqual(tiny, own)
+        self.assertNotIn("note", said)
+        self.assertEqual(self.preview("--preview-method", "taesd")[0], tiny)
+        self.assertEqual(self.preview("--preview-method", "latent2rgb")[0][0], (8, 8))
+        self.assertIsNone(self.preview("--preview-method", "none")[0])
+
+    def test_taesds_preview_is_its_decoders_picture(self):
+        self.put_pair()
+        tiny, _ = self.preview("--preview-method", "taesd")
+        self.assertEqual(self.preview("--vae", "taesd")[0], tiny)
+        self.assertEqual((self.size_of("a.png"), pixels(self.read("a.png"))), tiny)
+
+    def test_missing_and_broken(self):
+        self.refused(1, ["preview_method taesd", "taesd_decoder.safetensors", "vae_approx"], "generate", "--model",
+                     "model.safetensors", "--preview", "p.png", "--preview-method", "taesd", "--output", "a.png")
+        self.refused(2, ["auto", "latent2rgb", "taesd", "none"], "generate", "--preview-method", "full")
+        self.assertEqual(self.files(), ["model.safetensors"])
+        self.put_pair()
+        with open(self.path("vae_approx/taesd_decoder.safetensors"), "wb") as file:
+            file.write(b"gone")
+        shown, said = self.preview()
+        self.assertEqual(shown[0], (64, 64))
+        self.assertIn("note: previews without TAESD: ", said)
+        self.assertIn("taesd_decoder.safetensors", said)
+        self.refused(1, ["preview_method taesd", "taesd_decoder.safetensors"], "generate", "--model", "model.safetensors",
+                     "--preview", "p.png", "--preview-method", "taesd", "--output", "b.png")
+
+    def test_under_a_memory_bound(self):
+        self.put_pair()
+        self.assertEqual(self.preview("--memory", "130MB", "--preview-method", "taesd")[0][0], (64, 64))
+
+
 if __name__ == "__main__":
     unittest.main()

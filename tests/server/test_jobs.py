@@ -2,12 +2,22 @@
 """Jobs from outside: submitted, followed, interrupted, refused, found again. test_jobs.py [CLASS]"""
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 import unittest
 import urllib.parse
 
-from serve_case import ServeCase, Server, colour, painting
+from serve_case import SOURCE, ServeCase, Server, colour, painting
+
+
+def jpeg_width(data):
+    at = 2
+    while not 0xC0 <= data[at + 1] <= 0xC2:  # to the frame's header
+        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
+    return int.from_bytes(data[at + 7:at + 9], "big")
+
 
 LONG = 2000  # steps: nobody waits for their end
 
@@ -174,6 +184,40 @@ class Run(ServeCase):
         second = self.server.submit(painting(17))
         messages = dict(self.server.wait_for(second)["status"]["messages"])
         self.assertEqual(messages["execution_cached"]["nodes"], [])
+
+
+class Previews(ServeCase):
+    """How previews are made: by the server's option, and by what a job says. TAESD's are as large as the picture."""
+
+    @classmethod
+    def setUpClass(cls):
+        models = tempfile.mkdtemp(prefix="tessera-models-")
+        cls.addClassCleanup(shutil.rmtree, models)
+        os.mkdir(os.path.join(models, "checkpoints"))
+        os.symlink(os.path.join(SOURCE, "models", "tessera-demo.safetensors"),
+                   os.path.join(models, "checkpoints", "tessera-demo.safetensors"))
+        os.symlink(os.path.join(SOURCE, "tests", "golden", "data", "taesd"), os.path.join(models, "vae_approx"))
+        cls.options = ("--models", models, "--preview-seconds", "0.001", "--preview-method", "latent2rgb")
+        super().setUpClass()
+
+    def widths(self, seed, **extra):
+        """Of the previews of one job."""
+        socket = self.socket(f"client{seed}")
+        socket.wait_end(self.server.submit(painting(seed, steps=30), client_id=f"client{seed}", extra_data=extra))
+        return {jpeg_width(frame[8:]) for frame in socket.binary}
+
+    def test_methods(self):
+        picture = painting(1)["4"]["inputs"]["width"]
+        self.assertEqual(self.widths(31), {picture // 8})
+        self.assertEqual(self.widths(32, preview_method="default"), {picture // 8})
+        self.assertEqual(self.widths(33, preview_method="taesd"), {picture})
+        self.assertEqual(self.widths(34, preview_method="auto"), {picture})
+        self.assertEqual(self.widths(35, preview_method="none"), set())
+
+    def test_choices_and_options(self):
+        names = self.server.get("/object_info/VAELoader")["VAELoader"]["input"]["required"]["vae_name"][0]
+        self.assertIn("taesd", names)
+        self.assertNotIn("taesdxl", names)
 
 
 class Faults(ServeCase):
