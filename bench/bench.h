@@ -53,6 +53,7 @@ tsr_status bench_regions(const bench_options *options, bench_report *report, tsr
 tsr_status bench_regions_demo(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_lora(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_sizes(const bench_options *options, bench_report *report, tsr_error *err);
+tsr_status bench_open(const bench_options *options, bench_report *report, tsr_error *err);
 tsr_status bench_clean(const bench_options *options, bench_report *report, tsr_error *err);
 
 #endif /* TSR_BENCH_H */

@@ -29,6 +29,8 @@ static const struct {
     { "regions-demo", "the same with the shipped model at 128 x 128, and history restart", bench_regions_demo },
     { "lora", "two regions with a LoRA each against the same without, Stable Diffusion 1.5's size", bench_lora },
     { "sizes", "SD1.5, SD2.1 and SDXL whole: files to the first step, its memory, and the UNet's rate", bench_sizes },
+    { "open", "SD1.5 whole, from its file and from its packed cache: time until it is there, and the first step",
+      bench_open },
     { "clean", "removes the synthetic files that the others keep in $TMPDIR", bench_clean },
 };
 enum { BENCHMARK_COUNT = sizeof benchmarks / sizeof benchmarks[0] };

@@ -71,7 +71,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             if (view->dtype == TSR_DTYPE_PACKED && tsr__tensor_part_to_f32(view, 0, 1, &value, NULL) == TSR_OK) abort();
             if (packed) take_both_ways(nn, weights, packed);
         }
-        tsr__packed_want(weights, TSR_PART_UNET);
         tsr__packed_drop(weights, TSR_PART_UNET);
         free(tsr__packed_remedy(weights));
         (void)tsr__packed_refuse(weights, "be fuzzed", NULL);

@@ -11,7 +11,6 @@
 #include "engine/engine_priv.h"
 #include "weights/lora_merge.h"
 #include "weights/model_open.h"
-#include "weights/packed_file.h"
 
 /* The training schedule of all families; checkpoints do not hold it. */
 #define SD_BETA_START 0.00085
@@ -243,7 +242,6 @@ tsr_status tsr__engine_need_text(tsr_engine *engine, tsr_error *err) {
     TSR_TRY(tsr__budget_make_room(engine, TSR__NETWORK_TEXT, 0, err));
     if (engine->text) return TSR_OK;
     TSR_TRY(need_part(engine, TSR_PART_TEXT, err));
-    tsr__packed_want(engine->weights, TSR_PART_TEXT);
     if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
     if (!engine->text_nn && tsr__nn_precision(engine->nn) == TSR__F32) engine->text_nn = engine->nn;
     if (!engine->text_nn) {
@@ -266,7 +264,6 @@ tsr_status tsr__engine_need_unet_for(tsr_engine *engine, size_t call, tsr_error 
     status = need_part(engine, TSR_PART_UNET, err);
     if (status != TSR_OK) return status;
     double start = tsr__seconds();
-    tsr__packed_want(engine->weights, TSR_PART_UNET);
     status = tsr__unet_new(&engine->unet, engine->nn, engine->weights, "model.diffusion_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_UNET, tsr__seconds() - start);
     return status;
@@ -281,7 +278,6 @@ tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *
     if (status != TSR_OK || engine->vae) return status;
     status = need_part(engine, TSR_PART_VAE, err);
     if (status != TSR_OK) return status;
-    tsr__packed_want(engine->weights, TSR_PART_VAE);
     status = tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
     if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
     return status;

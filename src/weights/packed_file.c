@@ -207,19 +207,11 @@ size_t tsr__packed_count(const tsr__weights *weights, size_t *bytes) {
     return packed ? packed->count : 0;
 }
 
-static void advise(const tsr__weights *weights, tsr__checkpoint_part part, int advice) {
+void tsr__packed_drop(const tsr__weights *weights, tsr__checkpoint_part part) {
     const tsr__packed *packed = tsr__weights_packed(weights);
     for (size_t i = 0; packed && i < packed->count; i++)
         if (tsr__checkpoint_part_of(packed->weights[i].name) == part)
-            tsr__weights_advise(weights, packed->weights[i].data, packed->weights[i].size, advice);
-}
-
-void tsr__packed_want(const tsr__weights *weights, tsr__checkpoint_part part) {
-    advise(weights, part, MADV_WILLNEED);
-}
-
-void tsr__packed_drop(const tsr__weights *weights, tsr__checkpoint_part part) {
-    advise(weights, part, MADV_DONTNEED);
+            tsr__weights_advise(weights, packed->weights[i].data, packed->weights[i].size, MADV_DONTNEED);
 }
 
 /* The first source, where it still is; else NULL. */

@@ -42,9 +42,7 @@ const tsr__packed_info *tsr__packed_info_of(const tsr__weights *weights);
 const tsr__packed_weight *tsr__packed_find(const tsr__weights *weights, const char *name);
 /* How many, and their bytes. */
 size_t tsr__packed_count(const tsr__weights *weights, size_t *bytes);
-/* Tells the system that a part's packed weights are wanted soon, or that they may leave memory; the file keeps them. Nothing
- * happens where there are none. */
-void tsr__packed_want(const tsr__weights *weights, tsr__checkpoint_part part);
+/* Tells the system that a part's packed weights may leave memory; the file keeps them. Nothing happens where there are none. */
 void tsr__packed_drop(const tsr__weights *weights, tsr__checkpoint_part part);
 /* "make it again: tessera convert SOURCE PATH" when a cache's source is still there, else that the original is needed. Release
  * with free(); NULL: no memory. */
