@@ -65,6 +65,20 @@ TSR_API tsr_status tsr_mask_region_growth(tsr_mask **out, const tsr_mask *mask, 
 /* The same growth without the swap, for masks that need not repeat the reference: the result is width x height. */
 TSR_API tsr_status tsr_mask_grow(tsr_mask **out, const tsr_mask *mask, int width, int height, int overlap,
                                  tsr_error *err);
+/* Wider by a disc of that radius in pixels (the largest weight within it), narrower when negative; what lies outside the
+ * picture does not count. radius -4096..4096. */
+TSR_API tsr_status tsr_mask_widen(tsr_mask *mask, int radius_px, tsr_error *err);
+
+/* Pixels around a picture. */
+typedef struct tsr_margins {
+    int left, top, right, bottom;
+} tsr_margins;
+/* ComfyUI's ImagePadForOutpaint: the mask of a width x height picture with margins, 1 in the margins. Inside, beside a
+ * margin, it fades over feather_px: ((feather - distance) / feather)^2, unless the picture is not wider and higher than twice
+ * that; then, and with feather 0, it is 0 inside. *out is the caller's. Errors: BAD_ARGUMENT. */
+TSR_API tsr_status tsr_mask_outpaint(tsr_mask **out, int width, int height, const tsr_margins *margins, int feather_px,
+                                     tsr_error *err);
+
 /* The base mask of RegionalSampler: 1 where no mask has any weight, else 0. All masks of one size; count at least 1. */
 TSR_API tsr_status tsr_mask_inverse_of_union(tsr_mask **out, const tsr_mask *const *masks, int count, tsr_error *err);
 /* The base mask of the two-sampler nodes: 1 wherever the mask is not exactly 1. */

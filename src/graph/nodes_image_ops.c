@@ -65,20 +65,6 @@ static const tsr__input pad_inputs[] = {
     TSR__END,
 };
 
-/* What is added is 1; inside, the square of how near a padded side is. */
-static void fill_pad_mask(tsr_mask *mask, const tsr__pictures *p, const int sides[4], int feather) {
-    int fades = feather > 0 && feather * 2 < p->h && feather * 2 < p->w;
-    for (int y = 0; y < p->h; y++)
-        for (int x = 0; x < p->w; x++) {
-            int up = sides[1] ? y : p->h, down = sides[3] ? p->h - y : p->h;
-            int before = sides[0] ? x : p->w, behind = sides[2] ? p->w - x : p->w;
-            int least = up < down ? up : down, across = before < behind ? before : behind;
-            if (across < least) least = across;
-            float near = fades && least < feather ? (float)(feather - least) / (float)feather : 0.0f;
-            mask->values[(size_t)(y + sides[1]) * (size_t)mask->width + (size_t)(x + sides[0])] = near * near;
-        }
-}
-
 static tsr_status run_pad(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
     static const char *const names[4] = { "left", "top", "right", "bottom" };
@@ -95,8 +81,8 @@ static tsr_status run_pad(tsr__call *call, tsr_error *err) {
         for (int y = 0; y < p->h; y++)
             memcpy(pixel(to, i, y + sides[1], sides[0]), pixel(p, i, y, 0),
                    (size_t)p->w * (size_t)p->c * sizeof *p->values);
-    TSR_TRY(tsr_mask_new(&mask, w, h, 1.0f, err));
-    fill_pad_mask(mask, p, sides, tsr__arg_int(call->in, "feathering"));
+    const tsr_margins margins = { sides[0], sides[1], sides[2], sides[3] };
+    TSR_TRY(tsr_mask_outpaint(&mask, p->w, p->h, &margins, tsr__arg_int(call->in, "feathering"), err));
     status = tsr__value_take_mask(&call->results[1], mask, err);
 done:
     return status;

@@ -56,6 +56,26 @@ static void grey_out(tsr__pictures *p, tsr_mask *const *masks, int n_masks) {
         }
 }
 
+/* The masks at the size of the cut pictures, as one batch: one for all pictures, or one each. */
+static tsr_status fit_masks(tsr__value **out, const tsr__masks *given, const tsr__pictures *p, box b, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__value *masks = NULL;
+    *out = NULL;
+    if (given->n != 1 && given->n != p->n)
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "mask: %d masks for %d pictures; give one, or one for each", given->n, p->n);
+    TSR_TRY(tsr__value_masks(&masks, given->n, b.w, b.h, err));
+    for (int i = 0; i < given->n; i++) {
+        tsr_mask_free(masks->masks.items[i]);
+        masks->masks.items[i] = NULL;
+        TSR_TRY(fit_mask(&masks->masks.items[i], given->items[i], p, b, err));
+    }
+    *out = masks;
+    masks = NULL;
+done:
+    tsr__value_unref(masks);
+    return status;
+}
+
 /* --- VAEEncodeForInpaint ------------------------------------------------------------------------------------------------------- */
 static const tsr__input encode_inputs[] = {
     TSR__LINK("pixels", IMAGE, "The pictures."),
@@ -65,28 +85,37 @@ static const tsr__input encode_inputs[] = {
     TSR__END,
 };
 
+/* In place. */
+static tsr_status grow_masks(tsr__masks *masks, int by, tsr_error *err) {
+    for (int i = 0; i < masks->n; i++) {
+        tsr_mask *grown = NULL, *mask = masks->items[i];
+        tsr_status status = tsr_mask_grow(&grown, mask, mask->width, mask->height, by, err);
+        if (status != TSR_OK) return status;
+        masks->items[i] = grown;
+        tsr_mask_free(mask);
+    }
+    return TSR_OK;
+}
+
 static tsr_status run_encode(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__pictures *p = &tsr__arg(call->in, "pixels")->pictures;
-    const tsr_mask *given = NULL;
-    tsr_mask *cut = NULL, *grown = NULL;
-    tsr__value *pixels = NULL;
+    tsr__value *pixels = NULL, *masks = NULL;
     tsr_latent *latent = NULL;
     box b;
     TSR_TRY(box_of(&b, p, err));
-    TSR_TRY(tsr__one_mask(&given, tsr__arg(call->in, "mask"), "mask", err));
-    TSR_TRY(fit_mask(&cut, given, p, b, err));
-    TSR_TRY(tsr_mask_grow(&grown, cut, b.w, b.h, tsr__arg_int(call->in, "grow_mask_by"), err));
+    TSR_TRY(fit_masks(&masks, &tsr__arg(call->in, "mask")->masks, p, b, err));
     TSR_TRY(cut_pictures(&pixels, p, b, err));
-    grey_out(&pixels->pictures, &cut, 1);
+    grey_out(&pixels->pictures, masks->masks.items, masks->masks.n);
     TSR_TRY(tsr__encode(&latent, call->graph, tsr__arg(call->in, "vae"), &pixels->pictures, 0, err));
-    latent->noise_mask = grown;
-    grown = NULL;
+    TSR_TRY(grow_masks(&masks->masks, tsr__arg_int(call->in, "grow_mask_by"), err));
+    TSR_TRY(tsr__noise_mask(&latent->noise_mask, masks, err));
     status = tsr__value_take_latent(&call->results[0], latent, err);
+    latent = NULL;
 done:
-    tsr_mask_free(cut);
-    tsr_mask_free(grown);
+    tsr_latent_free(latent);
     tsr__value_unref(pixels);
+    tsr__value_unref(masks);
     return status;
 }
 
@@ -119,26 +148,6 @@ static const tsr__input model_inputs[] = {
         "all of the picture."),
     TSR__END,
 };
-
-/* The masks at the size of the cut pictures, as one batch: one for all pictures, or one each. */
-static tsr_status fit_masks(tsr__value **out, const tsr__masks *given, const tsr__pictures *p, box b, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    tsr__value *masks = NULL;
-    *out = NULL;
-    if (given->n != 1 && given->n != p->n)
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "mask: %d masks for %d pictures; give one, or one for each", given->n, p->n);
-    TSR_TRY(tsr__value_masks(&masks, given->n, b.w, b.h, err));
-    for (int i = 0; i < given->n; i++) {
-        tsr_mask_free(masks->masks.items[i]);
-        masks->masks.items[i] = NULL;
-        TSR_TRY(fit_mask(&masks->masks.items[i], given->items[i], p, b, err));
-    }
-    *out = masks;
-    masks = NULL;
-done:
-    tsr__value_unref(masks);
-    return status;
-}
 
 static tsr_status run_model(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
