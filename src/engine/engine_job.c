@@ -27,6 +27,8 @@ void tsr__job_free(tsr__job *job) {
     tsr_latent_free(job->latent);
     tsr_latent_free(job->concat);
     free(job->rgb);
+    tsr_mask_free(job->noise_mask);
+    tsr_image_free(job->original);
     tsr_scene_free(job->scene);
     free(job);
 }
@@ -73,6 +75,7 @@ static tsr_status settle_defaults(tsr_scene *scene, tsr_error *err) {
         unsigned without = TSR_OPTION_COMMAND | TSR_OPTION_LOCAL | TSR_OPTION_HIDDEN;
         if (scene->text[i] || (option->flags & without) || !*option->default_text) continue;
         if (strncmp(option->key, "control_", 8) == 0 && !scene->text[TSR__OPT_CONTROL]) continue;
+        if (strcmp(option->group, "Inpainting") == 0 && !tsr__scene_has_mask(scene)) continue;
         TSR_TRY(tsr_scene_set(scene, option->key, option->default_text, err));
     }
 done:
@@ -107,7 +110,7 @@ done:
 }
 
 static tsr_status start_from_latent(tsr__job *job, const char *path, int width, int height, int channels,
-                                    tsr_error *err) {
+                                    float latent_scale, tsr_error *err) {
     tsr_status status = TSR_OK;
     TSR_TRY(tsr_latent_load(&job->latent, path, err));
     const int *shape = job->latent->shape;
@@ -118,6 +121,10 @@ static tsr_status start_from_latent(tsr__job *job, const char *path, int width, 
                  width ? width : shape[3] * 8, height ? height : shape[2] * 8);
     if (!tsr_scene_is_set(job->scene, "batch")) job->batch = shape[0];
     TSR_TRY(set_size(job, shape[3] * 8, shape[2] * 8, err));
+    job->init_width = job->width;
+    job->init_height = job->height;
+    TSR_TRY(tsr__job_load_noise_mask(job, err));
+    TSR_TRY(tsr__job_fill_noise(job, latent_scale, err));
 done:
     return status;
 }
@@ -156,21 +163,32 @@ static tsr_status start_from_image(tsr__job *job, tsr_engine *engine, int width,
     tsr_image *image = NULL;
     float *rgb = NULL;
     TSR_TRY(tsr_image_load(&image, tsr__scene_text(job->scene, TSR__OPT_INIT_IMAGE), err));
-    int own_width = image->width < 8 ? 8 : image->width / 8 * 8,
-        own_height = image->height < 8 ? 8 : image->height / 8 * 8;
-    TSR_TRY(set_size(job, width ? width : own_width, height ? height : own_height, err));
+    int own[2] = { image->width < 8 ? 8 : image->width / 8 * 8, image->height < 8 ? 8 : image->height / 8 * 8 };
+    int outpaints = tsr__scene_outpaints(job->scene);
+    if (outpaints) TSR_TRY(tsr__outpaint_settle(own, job, image, err));
+    TSR_TRY(set_size(job, width ? width : own[0], height ? height : own[1], err));
+    job->init_width = image->width;
+    job->init_height = image->height;
     job->encodes_init = 1;
     TSR_TRY(tsr__budget_check(engine, job, err));
+    TSR_TRY(tsr__job_load_noise_mask(job, err));
     if (!evaluate) {
         TSR_TRY(tsr_latent_new(&job->latent, 1, channels, job->height / 8, job->width / 8, err));
         goto done;
     }
-    TSR_ALLOC(err, rgb, (size_t)image->width * (size_t)image->height * 3);
-    tsr_image_to_floats(image, rgb);
-    if (image->width != job->width || image->height != job->height)
-        TSR_TRY(resize_rgb(&rgb, image->width, image->height, job->width, job->height, err));
+    if (outpaints) {
+        TSR_TRY(tsr__outpaint_place(&rgb, job, image, err));
+    } else {
+        TSR_ALLOC(err, rgb, (size_t)image->width * (size_t)image->height * 3);
+        tsr_image_to_floats(image, rgb);
+        if (image->width != job->width || image->height != job->height)
+            TSR_TRY(resize_rgb(&rgb, image->width, image->height, job->width, job->height, err));
+    }
+    TSR_TRY(tsr__job_keep_original(job, rgb, err));
+    TSR_TRY(tsr__job_fill_mask(rgb, job, err));
     TSR_TRY(tsr__engine_encode_rgb(&job->latent, engine, rgb, job->width, job->height,
                                    tsr__scene_int(job->scene, TSR__OPT_VAE_TILE), err));
+    TSR_TRY(tsr__job_fill_noise(job, engine->denoiser.latent_scale, err));
     job->rgb = rgb;
     rgb = NULL;
 done:
@@ -197,8 +215,8 @@ static tsr_status make_start(tsr__job *job, tsr_engine *engine, const tsr_latent
     int width = tsr__scene_int(job->scene, TSR__OPT_WIDTH), height = tsr__scene_int(job->scene, TSR__OPT_HEIGHT);
     job->batch = tsr__scene_int(job->scene, TSR__OPT_BATCH);
     if (job->scene->text[TSR__OPT_INIT_LATENT]) {
-        TSR_TRY(
-            start_from_latent(job, job->scene->text[TSR__OPT_INIT_LATENT], width, height, info.latent_channels, err));
+        TSR_TRY(start_from_latent(job, job->scene->text[TSR__OPT_INIT_LATENT], width, height, info.latent_channels,
+                                  engine->denoiser.latent_scale, err));
     } else if (job->scene->text[TSR__OPT_INIT_IMAGE]) {
         TSR_TRY(start_from_image(job, engine, width, height, info.latent_channels, evaluate, err));
     } else {
@@ -206,7 +224,8 @@ static tsr_status make_start(tsr__job *job, tsr_engine *engine, const tsr_latent
         TSR_TRY(tsr_latent_new(&job->latent, 1, info.latent_channels, job->height / 8, job->width / 8, err));
     }
     TSR_TRY(repeat_batch(&job->latent, job->batch, err));
-    TSR_TRY(tsr__job_load_noise_mask(job, err));
+    job->latent->noise_mask = job->noise_mask;
+    job->noise_mask = NULL;
 done:
     return status;
 }
@@ -256,6 +275,9 @@ static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, 
     out->negative = no;
     out->cfg = (float)cfg;
     out->rescale = tsr__scene_number(job->scene, TSR__OPT_RESCALE_CFG);
+    out->differential = tsr__scene_flag(job->scene, TSR__OPT_DIFFERENTIAL)
+                            ? tsr__scene_number(job->scene, TSR__OPT_DIFFERENTIAL_STRENGTH)
+                            : 0.0;
 done:
     tsr__controls_unref(controls);
     free(clean);

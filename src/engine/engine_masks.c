@@ -143,18 +143,84 @@ done:
     return status;
 }
 
-tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err) {
+/* --- the noise mask ------------------------------------------------------------------------------------------------------------- */
+/* A mask of the init image, on the larger canvas. */
+static tsr_status place_mask(tsr_mask **inout, const tsr__job *job, tsr_error *err) {
+    tsr_mask *own = *inout, *placed = NULL;
+    tsr_status status = tsr_mask_new(&placed, job->width, job->height, 0.0f, err);
+    if (status != TSR_OK) return status;
+    for (int y = 0; y < own->height; y++)
+        memcpy(placed->values + (size_t)(y + job->margins.top) * (size_t)placed->width + (size_t)job->margins.left,
+               own->values + (size_t)y * (size_t)own->width, (size_t)own->width * sizeof(float));
+    tsr_mask_free(own);
+    *inout = placed;
+    return TSR_OK;
+}
+
+/* A mask may have the picture's size, or that of the init image: then it goes wherever that goes. */
+static tsr_status fit_mask(tsr_mask **inout, const tsr__job *job, tsr_error *err) {
+    tsr_mask *own = *inout, *sized = NULL;
+    if (own->width == job->width && own->height == job->height) return TSR_OK;
+    if (own->width != job->init_width || own->height != job->init_height)
+        return tsr__fail(err, TSR_BAD_ARGUMENT,
+                         "mask: %.200s is %dx%d, the picture %dx%d; they must have the same size",
+                         tsr__scene_text(job->scene, TSR__OPT_MASK), own->width, own->height, job->width, job->height);
+    if (tsr__scene_outpaints(job->scene)) return place_mask(inout, job, err);
+    tsr_status status = tsr_mask_resize(&sized, own, job->width, job->height, err);
+    if (status != TSR_OK) return status;
+    tsr_mask_free(own);
+    *inout = sized;
+    return TSR_OK;
+}
+
+static tsr_status read_noise_mask(tsr_mask **out, tsr__job *job, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_image *image = NULL;
-    char **kept = &job->scene->text[TSR__OPT_MASK_DATA];
-    if (!job->scene->text[TSR__OPT_MASK] && !*kept) return TSR_OK;
-    TSR_TRY(tsr__job_load_picture(&image, job, tsr__scene_text(job->scene, TSR__OPT_MASK), kept, err));
-    if (image->width != job->width || image->height != job->height)
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "mask: %.200s is %dx%d, the picture %dx%d; they must have the same size",
-                 tsr__scene_text(job->scene, TSR__OPT_MASK), image->width, image->height, job->width, job->height);
-    TSR_TRY(tsr_mask_from_image(&job->latent->noise_mask, image,
-                                channel_of(tsr__scene_text(job->scene, TSR__OPT_MASK_CHANNEL)), err));
+    const tsr_scene *scene = job->scene;
+    TSR_TRY(tsr__job_load_picture(&image, job, tsr__scene_text(scene, TSR__OPT_MASK),
+                                  &job->scene->text[TSR__OPT_MASK_DATA], err));
+    TSR_TRY(tsr_mask_from_image(out, image, channel_of(tsr__scene_text(scene, TSR__OPT_MASK_CHANNEL)), err));
+    tsr_mask *mask = *out;
+    for (size_t i = 0; i < (size_t)mask->width * (size_t)mask->height; i++)
+        if (tsr__scene_flag(scene, TSR__OPT_MASK_INVERT)) mask->values[i] = 1.0f - mask->values[i];
+    TSR_TRY(fit_mask(out, job, err));
+    TSR_TRY(tsr_mask_widen(*out, tsr__scene_int(scene, TSR__OPT_MASK_GROW), err));
+    TSR_TRY(tsr_mask_feather(*out, (float)tsr__scene_number(scene, TSR__OPT_MASK_FEATHER), err));
 done:
     tsr_image_free(image);
+    return status;
+}
+
+/* What is marked, and what outpainting adds: where both are, the stronger counts. */
+static tsr_status add_margins(tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_mask *around = NULL;
+    if (!tsr__scene_outpaints(job->scene)) return TSR_OK;
+    TSR_TRY(tsr_mask_outpaint(&around, job->init_width, job->init_height, &job->margins,
+                              tsr__scene_int(job->scene, TSR__OPT_OUTPAINT_FEATHER), err));
+    for (size_t i = 0; job->noise_mask && i < (size_t)job->width * (size_t)job->height; i++)
+        if (job->noise_mask->values[i] > around->values[i]) around->values[i] = job->noise_mask->values[i];
+    tsr_mask_free(job->noise_mask);
+    job->noise_mask = around;
+done:
+    return status;
+}
+
+tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const tsr_scene *scene = job->scene;
+    if (scene->text[TSR__OPT_MASK] || scene->text[TSR__OPT_MASK_DATA]) {
+        TSR_TRY(read_noise_mask(&job->noise_mask, job, err));
+        if (!(tsr_mask_max(job->noise_mask) > 0.0f))
+            TSR_TRY(tsr__job_warn(job, "mask: nothing of it is marked, so that nothing is repainted", err));
+    }
+    TSR_TRY(add_margins(job, err));
+    if (job->noise_mask && job->region_count && strcmp(tsr__scene_text(scene, TSR__OPT_HISTORY), "restart") == 0)
+        TSR_TRY(
+            tsr__job_warn(job,
+                          "history restart samples each region through its own mask: the scene's mask counts in the "
+                          "base-only steps; take history keep",
+                          err));
+done:
     return status;
 }

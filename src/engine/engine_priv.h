@@ -154,11 +154,16 @@ tsr_status tsr__engine_encode_rgb(tsr_latent **out, tsr_engine *engine, const fl
 struct tsr__job {
     tsr_scene *scene; /* a copy: nothing random or automatic left, masks kept inside */
     int width, height, batch;
-    int encodes_init;   /* an init image is part of the run */
-    tsr_latent *latent; /* the start */
-    float *rgb;         /* the init image as it was encoded, [height, width, 3]; NULL: none, or no longer needed */
-    tsr_latent *concat; /* the picture as inpainting networks of this job see it; NULL: the start */
-    tsr_mask **masks;   /* [regions], at picture size */
+    int encodes_init;    /* an init image is part of the run */
+    tsr_latent *latent;  /* the start */
+    float *rgb;          /* the init image as it was encoded, [height, width, 3]; NULL: none, or no longer needed */
+    tsr_latent *concat;  /* the picture as inpainting networks of this job see it; NULL: the start */
+    tsr_margins margins; /* what outpainting adds to the init image */
+    int init_width, init_height; /* of the init image as it was read; of an init latent, the picture's */
+    tsr_mask *noise_mask;        /* at picture size; the latent's once that is made */
+    tsr_image *original;         /* the init image on its canvas, and as alpha the share of what is painted on it, for
+                                    tsr__job_paste_back; NULL: nothing is put back */
+    tsr_mask **masks;            /* [regions], at picture size */
     tsr_region *regions;
     int region_count;
     tsr_region_base base;
@@ -175,8 +180,9 @@ void tsr__job_free(tsr__job *job);
 tsr_status tsr__job_warn(tsr__job *job, const char *text, tsr_error *err);
 
 /* --- engine_masks.c: files and colours to masks --- */
-/* Fills job->masks and keeps the files' bytes in job->scene; also the noise mask of job->latent. */
+/* Fills job->masks and keeps the files' bytes in job->scene. */
 tsr_status tsr__job_load_masks(tsr__job *job, tsr_error *err);
+/* The same for job->noise_mask, which stays NULL where the scene has none; the sizes of picture and init image are known. */
 tsr_status tsr__job_load_noise_mask(tsr__job *job, tsr_error *err);
 /* A picture from the bytes kept in the scene, or from its file, whose bytes are then kept. */
 tsr_status tsr__job_load_picture(tsr_image **out, tsr__job *job, const char *path, char **kept, tsr_error *err);
@@ -184,6 +190,18 @@ tsr_status tsr__job_load_picture(tsr_image **out, tsr__job *job, const char *pat
 /* --- engine_job_concat.c --- */
 /* Fills job->concat where a model of base or regions is for inpainting, a picture was encoded and a mask lies on it. */
 tsr_status tsr__job_make_concat(tsr__job *job, tsr_engine *engine, tsr_error *err);
+
+/* --- engine_outpaint.c: init images under a mask --- */
+/* size: width and height of the canvas. Fills job->margins, rounded so that sides are multiples of 8. */
+tsr_status tsr__outpaint_settle(int size[2], tsr__job *job, const tsr_image *image, tsr_error *err);
+/* The image on its canvas, margins grey: [height, width, 3], released with free(). */
+tsr_status tsr__outpaint_place(float **out, const tsr__job *job, const tsr_image *image, tsr_error *err);
+/* What the scene wants under job->noise_mask: in the canvas's rgb, and as noise in job->latent. */
+tsr_status tsr__job_fill_mask(float *rgb, const tsr__job *job, tsr_error *err);
+tsr_status tsr__job_fill_noise(tsr__job *job, float latent_scale, tsr_error *err);
+/* Makes job->original of the canvas's rgb, where it will be wanted; and puts it into a finished picture. */
+tsr_status tsr__job_keep_original(tsr__job *job, const float *rgb, tsr_error *err);
+void tsr__job_paste_back(tsr_image *image, const tsr__job *job);
 
 /* --- engine_job_control.c --- */
 /* The control networks of the scene and of a region (-1: the scene's alone), as that engine takes them; NULL when there are

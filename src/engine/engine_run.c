@@ -153,6 +153,7 @@ static tsr_status decode_all(tsr_result *result, tsr_engine *engine, const tsr__
     result->image_count = count;
     for (int i = 0; i < count; i++) {
         TSR_TRY(tsr_engine_decode(&result->images[i], engine, result->latent, i, tile_px, err));
+        tsr__job_paste_back(result->images[i], job);
         TSR_TRY(tsr_image_set_text(result->images[i], "parameters", parameters, err));
         TSR_TRY(tsr_image_set_text(result->images[i], "tessera", scene, err));
     }
@@ -266,6 +267,8 @@ static tsr_status run_scene(tsr_result **out, tsr_engine *engine, const tsr_scen
         TSR_TRY(tsr__engine_state_check(from, engine, job, err));
         job->concat = from->concat;
         from->concat = NULL;
+        job->original = from->original;
+        from->original = NULL;
     }
     engine->concat = job->concat;
     engine->edited = job->encodes_init || job->scene->text[TSR__OPT_INIT_LATENT] ? job->latent : NULL;

@@ -11,7 +11,7 @@
 
 enum { VERSION = 1, MAGIC_SIZE = 8, CHECKSUM_SIZE = 8, MAX_FILES = 4096, HASH_PART = 1 << 20, MAX_SIDE = 65536 };
 #define MAX_STATE ((size_t)4 << 30)
-static const char magic[MAGIC_SIZE + 1] = "TSRSTATE";
+static const char magic[MAGIC_SIZE + 1] = "TSRSTATE", picture_mark[MAGIC_SIZE + 1] = "TSRPICTR";
 
 /* --- models and adapters --------------------------------------------------------------------------------------------------------------- */
 /* Reading gigabytes to name a file would take longer than a step: its size and three parts tell checkpoints apart. */
@@ -91,6 +91,8 @@ tsr_status tsr__engine_state_check(const tsr__engine_state *state, const tsr_eng
     if (state->adapters != (engine->file != NULL))
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from a model %s adapters merged into it",
                  state->adapters ? "with" : "without");
+    if (state->original && (state->original->width != job->width || state->original->height != job->height))
+        TSR_TRY(tsr__state_damaged(err, "a picture of another size than its latent"));
     TSR_TRY(mark_files(&now, engine, job, err));
     if (now.n_files != state->n_files)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from %d model and adapter files, the run has %d",
@@ -253,6 +255,35 @@ done:
     return status;
 }
 
+/* --- the init image's own pixels ---------------------------------------------------------------------------------------------- */
+static void picture_out(tsr__stream *io, const tsr_image *image) {
+    int width = image->width, height = image->height;
+    char mark[MAGIC_SIZE];
+    memcpy(mark, picture_mark, sizeof mark);
+    tsr__stream_bytes(io, mark, sizeof mark);
+    tsr__stream_whole(io, &width);
+    tsr__stream_whole(io, &height);
+    tsr__stream_bytes(io, image->pixels, (size_t)width * (size_t)height * 4);
+}
+
+/* States that have none, among them older ones, lack the mark too. */
+static tsr_status picture_in(tsr_image **out, tsr__stream *io, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char mark[MAGIC_SIZE];
+    int width = 0, height = 0;
+    if (tsr__stream_left(io) < MAGIC_SIZE || memcmp(io->in + io->at, picture_mark, MAGIC_SIZE) != 0) return TSR_OK;
+    tsr__stream_bytes(io, mark, sizeof mark);
+    tsr__stream_whole(io, &width);
+    tsr__stream_whole(io, &height);
+    if (width < 1 || width > TSR_IMAGE_MAX_SIDE || height < 1 || height > TSR_IMAGE_MAX_SIDE ||
+        (size_t)width * (size_t)height > tsr__stream_left(io) / 4)
+        TSR_TRY(tsr__state_damaged(err, "a picture of an impossible size"));
+    TSR_TRY(tsr_image_new(out, width, height, 4, err));
+    tsr__stream_bytes(io, (*out)->pixels, (size_t)width * (size_t)height * 4);
+done:
+    return status;
+}
+
 /* --- the whole ---------------------------------------------------------------------------------------------------------------- */
 static void write_all(tsr__stream *io, const tsr__engine_state *state) {
     char head[MAGIC_SIZE];
@@ -274,6 +305,7 @@ static void write_all(tsr__stream *io, const tsr__engine_state *state) {
     tsr__stream_whole(io, &finished);
     latent_out(io, state->latent);
     tsr__stream_block(io, &run.data, &run.size);
+    if (state->original) picture_out(io, state->original);
     if (state->concat) latent_out(io, state->concat);
 }
 
@@ -292,6 +324,7 @@ tsr_status tsr__engine_save(tsr__engine_saver *saver, const tsr_latent *result, 
     state.latent = (tsr_latent *)(uintptr_t)(result ? result : saver->job->latent);
     state.concat = result ? NULL : saver->job->concat;
     state.run = (tsr__block){ run, run_size };
+    state.original = saver->job->original;
     write_all(&io, &state);
     TSR_ALLOC(err, data, io.at + CHECKSUM_SIZE);
     io = (tsr__stream){ .out = data };
@@ -356,6 +389,7 @@ tsr_status tsr__engine_state_read(tsr__engine_state *out, const void *data, size
     tsr__stream_whole(&io, &out->finished);
     TSR_TRY(latent_in(&out->latent, &io, err));
     tsr__stream_block(&io, &out->run.data, &out->run.size);
+    TSR_TRY(picture_in(&out->original, &io, err));
     if (tsr__stream_left(&io)) TSR_TRY(latent_in(&out->concat, &io, err));
     TSR_TRY(tsr__state_close(&io, err));
     if (out->finished < 0 || out->finished > 1 || out->adapters < 0 || out->adapters > 1 ||
@@ -371,6 +405,7 @@ void tsr__engine_state_clear(tsr__engine_state *state) {
     free(state->precision);
     tsr_scene_free(state->scene);
     tsr_latent_free(state->latent);
+    tsr_image_free(state->original);
     tsr_latent_free(state->concat);
     memset(state, 0, sizeof *state);
 }

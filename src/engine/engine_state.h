@@ -1,6 +1,6 @@
 /* engine/engine_state.h - a stopped run as one file: scene, models, start, and what region/ or sample/ saved.
  *
- *   "TSRSTATE" | version | precision | files | scene | finished | start or result | run [| concat] | checksum */
+ *   "TSRSTATE" | version | precision | files | scene | finished | start or result | run [| picture] [| concat] | checksum */
 #ifndef TSR_ENGINE_STATE_H
 #define TSR_ENGINE_STATE_H
 
@@ -20,10 +20,11 @@ typedef struct tsr__engine_state {
     tsr__file_mark *files; /* the picture's model, then all others and all adapters, each once */
     int n_files;
     tsr_scene *scene;
-    int finished;       /* sampling had ended: latent is the result */
-    tsr_latent *latent; /* else what the run started from */
-    tsr_latent *concat; /* what inpainting networks saw beside it, or NULL */
-    tsr__block run;     /* points into the bytes */
+    int finished;        /* sampling had ended: latent is the result */
+    tsr_latent *latent;  /* else what the run started from */
+    tsr_image *original; /* what the finished picture gets back of its init image, or NULL */
+    tsr_latent *concat;  /* what inpainting networks saw beside it, or NULL */
+    tsr__block run;      /* points into the bytes */
 } tsr__engine_state;
 
 tsr_status tsr__engine_state_read(tsr__engine_state *out, const void *data, size_t size, tsr_error *err);

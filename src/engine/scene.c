@@ -168,6 +168,18 @@ int tsr__scene_flag(const tsr_scene *scene, int option) {
     return strcmp(tsr__scene_text(scene, option), "true") == 0;
 }
 
+int tsr__scene_outpaints(const tsr_scene *scene) {
+    static const int sides[] = { TSR__OPT_OUTPAINT_LEFT, TSR__OPT_OUTPAINT_TOP, TSR__OPT_OUTPAINT_RIGHT,
+                                 TSR__OPT_OUTPAINT_BOTTOM };
+    int pixels = 0;
+    for (int i = 0; i < 4; i++) pixels += tsr__scene_int(scene, sides[i]);
+    return pixels > 0;
+}
+
+int tsr__scene_has_mask(const tsr_scene *scene) {
+    return scene->text[TSR__OPT_MASK] || scene->text[TSR__OPT_MASK_DATA] || tsr__scene_outpaints(scene);
+}
+
 uint64_t tsr__scene_seed(const tsr_scene *scene, int option) {
     return strtoull(tsr__scene_text(scene, option), NULL, 10);
 }
@@ -309,6 +321,21 @@ static tsr_status check_region(const tsr_scene *scene, int i, tsr_error *err) {
     return check_control(label, TSR_OPTIONS_REGION, text, err);
 }
 
+/* Settings of a mask, where there is none. */
+static tsr_status check_repaint(const tsr_scene *scene, tsr_error *err) {
+    static const int of_mask[] = { TSR__OPT_MASK_INVERT, TSR__OPT_MASK_GROW, TSR__OPT_MASK_FEATHER, TSR__OPT_MASK_FILL,
+                                   TSR__OPT_DIFFERENTIAL };
+    if (tsr__scene_outpaints(scene) && !scene->text[TSR__OPT_INIT_IMAGE])
+        return tsr__fail(err, TSR_BAD_ARGUMENT, "outpaint needs init_image, the picture that goes on at its sides");
+    for (size_t i = 0; i < sizeof of_mask / sizeof *of_mask && !tsr__scene_has_mask(scene); i++) {
+        const tsr_option_info *option = tsr_option_at(TSR_OPTIONS_SCENE, of_mask[i]);
+        if (strcmp(tsr__scene_text(scene, of_mask[i]), option->default_text) != 0)
+            return tsr__fail(err, TSR_BAD_ARGUMENT, "%s needs mask, the picture that marks what is repainted",
+                             option->key);
+    }
+    return TSR_OK;
+}
+
 tsr_status tsr_scene_check(const tsr_scene *scene, tsr_error *err) {
     static const int sides[2] = { TSR__OPT_WIDTH, TSR__OPT_HEIGHT };
     for (int i = 0; i < 2; i++) {
@@ -325,6 +352,7 @@ tsr_status tsr_scene_check(const tsr_scene *scene, tsr_error *err) {
     if (!has_init && (scene->text[TSR__OPT_MASK] || scene->text[TSR__OPT_MASK_DATA]))
         return tsr__fail(err, TSR_BAD_ARGUMENT, "mask needs init_image or init_latent to repaint");
     tsr_status status = check_control("the scene", TSR_OPTIONS_SCENE, scene->text, err);
+    if (status == TSR_OK) status = check_repaint(scene, err);
     for (int i = 0; i < scene->region_count && status == TSR_OK; i++) status = check_region(scene, i, err);
     return status;
 }

@@ -206,13 +206,27 @@ done:
     return status;
 }
 
+/* Pictures that say nothing of it are older than putting pixels back, and shall come out as they did. */
+static tsr_status read_own(tsr_scene **out, const char *text, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_scene *scene = NULL;
+    TSR_TRY(tsr_scene_from_json(&scene, text, strlen(text), err));
+    if (tsr__scene_has_mask(scene) && !scene->text[TSR__OPT_PASTE_BACK])
+        TSR_TRY(tsr_scene_set(scene, "paste_back", "false", err));
+    *out = scene;
+    scene = NULL;
+done:
+    tsr_scene_free(scene);
+    return status;
+}
+
 tsr_status tsr_scene_from_image(tsr_scene **out, const tsr_image *image, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_scene *scene = NULL;
     const char *own = tsr_image_text(image, "tessera"), *parameters = tsr_image_text(image, "parameters");
     const char *prompt = tsr_image_text(image, "prompt");
     *out = NULL;
-    if (own) return tsr_scene_from_json(out, own, strlen(own), err);
+    if (own) return read_own(out, own, err);
     if (prompt) TSR_TRY(read_prompt(out, prompt, err));
     if (*out) return TSR_OK;
     if (!parameters)

@@ -65,6 +65,10 @@ double tsr__scene_number(const tsr_scene *scene, int option);
 int tsr__scene_int(const tsr_scene *scene, int option);
 int tsr__scene_flag(const tsr_scene *scene, int option);
 uint64_t tsr__scene_seed(const tsr_scene *scene, int option); /* "random" must have been resolved */
+/* 1 when a margin is asked for. */
+int tsr__scene_outpaints(const tsr_scene *scene);
+/* 1 when something is repainted under a mask: one that was given, or outpainting's. */
+int tsr__scene_has_mask(const tsr_scene *scene);
 /* A region's own value, or the scene's where the region has none (negative, cfg, sampler, scheduler), or the default. */
 const char *tsr__region_text(const tsr_scene *scene, int region, int option);
 double tsr__region_number(const tsr_scene *scene, int region, int option);
