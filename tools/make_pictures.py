@@ -26,6 +26,9 @@ LEFT_RIGHT = [
     "--region", "box=50%:0:50%:100%,prompt=a tree on grass field",
 ]
 
+# Pictures above, repainted.
+REPAINTED = ["--init-image", str(PICTURES / "two-regions.png"), "--mask", str(SOFT_MASK), "--prompt", "autumn leaves"]
+
 # Name of the picture, options of `tessera generate`.
 TABLE = {
     "plain": ["--prompt", "a sunflower in blue sky", "--seed", "2"],
@@ -42,6 +45,14 @@ TABLE = {
     ],
     "history-restart": [*LEFT_RIGHT, "--seed", "2", "--sampler", "euler_ancestral", "--history", "restart"],
     "history-keep": [*LEFT_RIGHT, "--seed", "2", "--sampler", "euler_ancestral", "--history", "keep"],
+    "repaint-grey": [*REPAINTED, "--seed", "3"],
+    "repaint-map": [*REPAINTED, "--seed", "3", "--differential"],
+    "outpaint": [
+        "--init-image", str(PICTURES / "plain.png"), "--outpaint-left", "96", "--outpaint-right", "96",
+        "--outpaint-feather", "24", "--prompt", "sunflower in blue sky", "--seed", "2",
+        "--region", "box=0:0:96:100%,prompt=a moon in blue sky",
+        "--region", "box=224:0:96:100%,prompt=a balloon in blue sky",
+    ],
 }
 
 # The sheets of samplers: name, history. Few threads and steps: a sheet is 44 pictures.
