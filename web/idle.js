@@ -3,7 +3,7 @@
 /** What a setting of the picture that painting starts from hangs on: 'init_image', 'mask', or nothing. */
 export function hangsOn(key) {
   if (/^(mask_|differential|paste_back)/.test(key)) return 'mask';
-  return key === 'mask' || key === 'denoise' ? 'init_image' : null;
+  return key === 'mask' || key === 'denoise' || key.startsWith('outpaint_') ? 'init_image' : null;
 }
 
 /** Whether a setting has no effect, and would be refused, without the network, picture or mask that it belongs to. */
