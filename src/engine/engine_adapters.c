@@ -18,17 +18,16 @@ typedef struct adapter {
     double model, clip;
     tsr__weights *file; /* NULL once the terms are made */
     tsr__lora *lora;
-    size_t values; /* in the file */
+    size_t values; /* of its terms, about */
 } adapter;
 
 struct tsr__adapter_set {
     adapter items[MAX_ADAPTERS];
     int count;
     int text_bound, unet_bound; /* the terms are there */
-    int text_seen, unet_seen;   /* they were, since the files were opened */
-    int checked;                /* against both networks */
+    int seen;                   /* networks that they were made for, since the files were opened */
+    int checked;                /* against all networks */
     char *warning;              /* not told yet */
-    int needs_merging;          /* some file is DoRA */
     tsr__nn_terms *unet, *text[ENCODERS];
     struct tsr__adapter_set *next;
 };
@@ -54,24 +53,6 @@ static void free_set(tsr__adapter_set *set) {
 
 const char *tsr__adapters_file(const tsr__adapter_set *set, int index) {
     return set && index >= 0 && index < set->count ? set->items[index].path : NULL;
-}
-
-int tsr__adapters_need_merging(const tsr__adapter_set *set) {
-    return set && set->needs_merging;
-}
-
-tsr_status tsr__adapters_list(tsr_adapter **out, int *n, const tsr__adapter_set *set, tsr_error *err) {
-    tsr_status status = TSR_OK;
-    *out = NULL;
-    TSR_ALLOC_ZERO(err, *out, set->count + 1);
-    for (int i = 0; i < set->count; i++) {
-        (*out)[i].path = set->items[i].path;
-        (*out)[i].strength_model = (float)set->items[i].model;
-        (*out)[i].strength_clip = (float)set->items[i].clip;
-    }
-    *n = set->count;
-done:
-    return status;
 }
 
 void tsr__adapters_free_all(tsr_engine *engine) {
@@ -149,9 +130,7 @@ static tsr_status open_files(tsr__adapter_set *set, const char *who, tsr_error *
         tsr_status status = tsr__weights_open_any(&a->file, a->path, &inner);
         if (status == TSR_OK) status = tsr__lora_open(&a->lora, a->file, &inner);
         if (status != TSR_OK) return tsr__fail(err, status, "%s: lora %s", who, inner.message);
-        a->values = 0;
-        for (size_t k = 0; k < tsr__weights_count(a->file); k++) a->values += tsr__weights_at(a->file, k)->count;
-        set->needs_merging |= tsr__lora_is_dora(a->lora);
+        a->values = tsr__lora_term_values(a->lora);
     }
     return TSR_OK;
 }
@@ -234,24 +213,54 @@ static tsr_status need_files(tsr__adapter_set *set, tsr_error *err) {
     return set->count == 0 || set->items[0].lora ? TSR_OK : open_files(set, "again", err);
 }
 
-/* When text encoders and UNet have both been seen, what no layer took is known. */
-static tsr_status settle(tsr__adapter_set *set, tsr_error *err) {
+/* The networks that the engine has: one of a file of its own has not all. */
+static int networks_of(const tsr_engine *engine) {
+    return (engine->checkpoint.parts[TSR_PART_UNET].tensors ? TSR__LORA_UNET : 0) |
+           (engine->checkpoint.parts[TSR_PART_TEXT].tensors ? TSR__LORA_TEXT : 0);
+}
+
+/* When all networks have been seen, what no layer took is known. */
+static tsr_status settle(tsr__adapter_set *set, const tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
-    if (!set->checked && !(set->text_seen && set->unet_seen)) return TSR_OK;
+    const int networks = networks_of(engine);
+    if (!set->checked && (set->seen & networks) != networks) return TSR_OK;
     for (int i = 0; i < set->count && !set->checked; i++) {
         const adapter *a = &set->items[i];
-        TSR_TRY(tsr__lora_require_used(a->lora, err));
-        if (!tsr__lora_unused(a->lora) || set->warning) continue;
-        set->warning =
-            tsr__format("%s: %zu of its %zu layers have no place beside the model's weights and are left "
-                        "out (%s)",
-                        a->path, tsr__lora_unused(a->lora), tsr__lora_unused(a->lora) + tsr__lora_used(a->lora),
-                        tsr__lora_first_unused(a->lora));
-        if (!set->warning) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+        const char *first = NULL;
+        TSR_TRY(tsr__lora_require_used(a->lora, networks, err));
+        const size_t unused = tsr__lora_unused_of(a->lora, networks, &first);
+        if (!unused) continue;
+        char *line = tsr__format("%s%s%s: %zu of its %zu layers are not in the model and are left out (%s)",
+                                 set->warning ? set->warning : "", set->warning ? "; " : "", a->path, unused,
+                                 tsr__lora_unused(a->lora) + tsr__lora_used(a->lora), first);
+        free(set->warning);
+        set->warning = line;
+        if (!line) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
     set->checked = 1;
     for (int i = 0; i < set->count; i++) close_file(&set->items[i]);
 done:
+    return status;
+}
+
+/* The terms of one network, of all adapters. */
+static tsr_status bind_network(tsr__nn_terms **terms, tsr__adapter_set *set, tsr_engine *engine, tsr__nn *nn,
+                               const tsr__weight_log *log, int is_text, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__net_adapter adapters[MAX_ADAPTERS];
+    for (int k = 0; k < set->count; k++) {
+        adapters[k].lora = set->items[k].lora;
+        adapters[k].strength = (float)(is_text ? set->items[k].clip : set->items[k].model);
+    }
+    tsr__nn_terms_free(*terms);
+    *terms = NULL;
+    TSR_TRY(tsr__nn_terms_new(terms, nn, err));
+    if (log) TSR_TRY(tsr__net_terms_add(*terms, nn, log, engine->weights, adapters, set->count, err));
+done:
+    if (status != TSR_OK) {
+        tsr__nn_terms_free(*terms);
+        *terms = NULL;
+    }
     return status;
 }
 
@@ -260,15 +269,11 @@ tsr_status tsr__adapters_bind_text(tsr__adapter_set *set, tsr_engine *engine, ts
     if (!set || set->text_bound) return TSR_OK;
     TSR_TRY(tsr__engine_need_text(engine, err));
     TSR_TRY(need_files(set, err));
-    for (int i = 0; i < ENCODERS; i++) {
-        const tsr__weight_log *weights = tsr__text_weights(engine->text, i);
-        if (!set->text[i]) TSR_TRY(tsr__nn_terms_new(&set->text[i], engine->text_nn, err));
-        for (int k = 0; weights && k < set->count; k++)
-            TSR_TRY(tsr__net_terms_add(set->text[i], engine->text_nn, weights, set->items[k].lora,
-                                       (float)set->items[k].clip, err));
-    }
-    set->text_bound = set->text_seen = 1;
-    TSR_TRY(settle(set, err));
+    for (int i = 0; i < ENCODERS; i++)
+        TSR_TRY(bind_network(&set->text[i], set, engine, engine->text_nn, tsr__text_weights(engine->text, i), 1, err));
+    set->text_bound = 1;
+    set->seen |= TSR__LORA_TEXT;
+    TSR_TRY(settle(set, engine, err));
 done:
     return status;
 }
@@ -278,20 +283,20 @@ tsr_status tsr__adapters_bind_unet(tsr__adapter_set *set, tsr_engine *engine, ts
     if (!set || set->unet_bound) return TSR_OK;
     TSR_TRY(tsr__engine_need_unet(engine, err));
     TSR_TRY(need_files(set, err));
-    if (!set->unet) TSR_TRY(tsr__nn_terms_new(&set->unet, engine->nn, err));
-    for (int k = 0; k < set->count; k++)
-        TSR_TRY(tsr__net_terms_add(set->unet, engine->nn, tsr__unet_weights(engine->unet), set->items[k].lora,
-                                   (float)set->items[k].model, err));
-    set->unet_bound = set->unet_seen = 1;
-    TSR_TRY(settle(set, err));
+    TSR_TRY(bind_network(&set->unet, set, engine, engine->nn, tsr__unet_weights(engine->unet), 0, err));
+    set->unet_bound = 1;
+    set->seen |= TSR__LORA_UNET;
+    TSR_TRY(settle(set, engine, err));
 done:
     return status;
 }
 
 tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **warning, tsr_error *err) {
+    const int networks = networks_of(engine);
+    tsr_status status = TSR_OK;
     *warning = NULL;
-    tsr_status status = tsr__adapters_bind_text(set, engine, err);
-    if (status == TSR_OK) status = tsr__adapters_bind_unet(set, engine, err);
+    if (networks & TSR__LORA_TEXT) status = tsr__adapters_bind_text(set, engine, err);
+    if (status == TSR_OK && networks & TSR__LORA_UNET) status = tsr__adapters_bind_unet(set, engine, err);
     if (status == TSR_OK) *warning = tsr__adapters_take_warning(set);
     return status;
 }

@@ -17,10 +17,6 @@ tsr_status tsr__adapters_get(tsr__adapter_set **out, tsr_engine *engine, const c
                              tsr_error *err);
 tsr_status tsr__adapters_get_files(tsr__adapter_set **out, tsr_engine *engine, const tsr_adapter *adapters, int n,
                                    tsr_error *err);
-/* Whether some file cannot be terms at all and must be merged (DoRA). */
-int tsr__adapters_need_merging(const tsr__adapter_set *set);
-/* The set as an engine's options take it: paths are the set's, *out is released with free(). */
-tsr_status tsr__adapters_list(tsr_adapter **out, int *n, const tsr__adapter_set *set, tsr_error *err);
 /* Builds the terms if they are not there. *warning: NULL, or a line about layers that the model does not have; released
  * with free(). */
 tsr_status tsr__adapters_bind(tsr__adapter_set *set, tsr_engine *engine, char **warning, tsr_error *err);

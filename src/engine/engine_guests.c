@@ -1,4 +1,4 @@
-/* engine/engine_guests.c - models that regions bring, and copies with adapters merged in: opened once, kept with the engine that paints the picture.
+/* engine/engine_guests.c - models that regions bring: opened once, kept with the engine that paints the picture.
  *
  * Regions of two models share a canvas when both mean the same by a latent. The plan says how large they are;
  * engine_budget.c decides what stays packed. */
@@ -60,34 +60,10 @@ tsr_status tsr__engine_for_model(tsr_engine **out, tsr_engine *engine, const cha
         return TSR_OK;
     }
     for (tsr_engine *at = engine->guests; at; at = at->next_guest)
-        if (!at->merged && same_file(at->model, path)) *out = at;
+        if (same_file(at->model, path)) *out = at;
     if (*out) return TSR_OK;
     options.model = path;
     return open_guest(out, engine, &options, who, err);
-}
-
-tsr_status tsr__engine_for_merged(tsr_engine **out, tsr_engine *engine, const tsr__adapter_set *set, const char *who,
-                                  tsr_error *err) {
-    tsr_status status = TSR_OK;
-    tsr_engine *host = engine->host ? engine->host : engine;
-    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
-    tsr_adapter *adapters = NULL;
-    *out = NULL;
-    for (tsr_engine *at = host->guests; at; at = at->next_guest)
-        if (at->merged == set) *out = at;
-    if (*out) return TSR_OK;
-    if (engine->file)
-        TSR_FAIL(err, TSR_UNSUPPORTED,
-                 "%s: lora %s is DoRA, which changes the model's own weights; this model has other adapters merged in",
-                 who, tsr__adapters_file(set, 0));
-    TSR_TRY(tsr__adapters_list(&adapters, &options.adapter_count, set, err));
-    options.model = engine->model;
-    options.adapters = adapters;
-    TSR_TRY(open_guest(out, host, &options, who, err));
-    (*out)->merged = set;
-done:
-    free(adapters);
-    return status;
 }
 
 void tsr__engine_close_guests(tsr_engine *engine) {
@@ -124,9 +100,8 @@ tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *e
         int first = 0;
         while (engine_at(job, first) != engine) first++;
         if (first < k || !text) continue;
-        char *more = tsr__format("%smodel %d: %s (%s, %s%s), weights %.1f MiB\n", text, ++number, info.model, info.kind,
-                                 info.precision, engine->merged ? ", adapters merged in" : "",
-                                 (double)tsr__engine_weight_bytes(engine) / (1 << 20));
+        char *more = tsr__format("%smodel %d: %s (%s, %s), weights %.1f MiB\n", text, ++number, info.model, info.kind,
+                                 info.precision, (double)tsr__engine_weight_bytes(engine) / (1 << 20));
         free(text);
         text = more;
     }

@@ -231,9 +231,8 @@ done:
 }
 
 /* --- regions ---------------------------------------------------------------------------------------------------------------------- */
-/* The adapters of one prompt: the scene's, the region's and those inside the text. Where they must be merged, *engine becomes
- * a copy of the model that has them, and *out stays NULL. */
-static tsr_status gather_adapters(tsr__adapter_set **out, char **clean, tsr_engine **engine, tsr__job *job, int region,
+/* The adapters of one prompt: the scene's, the region's and those inside the text. */
+static tsr_status gather_adapters(tsr__adapter_set **out, char **clean, tsr_engine *engine, tsr__job *job, int region,
                                   const char *prompt, int evaluate, tsr_error *err) {
     tsr_status status = TSR_OK;
     char label[80] = "the scene", *inside = NULL, *all = NULL, *warning = NULL;
@@ -242,13 +241,9 @@ static tsr_status gather_adapters(tsr__adapter_set **out, char **clean, tsr_engi
     TSR_TRY(tsr__adapters_from_prompt(clean, &inside, prompt, err));
     all = tsr__format("%s;%s;%s", tsr__scene_text(job->scene, TSR__OPT_LORA), own ? own : "", inside);
     if (!all) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    TSR_TRY(tsr__adapters_get(out, *engine, all, label, err));
-    if (tsr__adapters_need_merging(*out)) {
-        TSR_TRY(tsr__engine_for_merged(engine, *engine, *out, label, err));
-        *out = NULL;
-    }
+    TSR_TRY(tsr__adapters_get(out, engine, all, label, err));
     /* Under a budget each network is built when its turn comes; the warning is told then. */
-    if (evaluate && !tsr__budget_is_on(*engine)) TSR_TRY(tsr__adapters_bind(*out, *engine, &warning, err));
+    if (evaluate && !tsr__budget_is_on(engine)) TSR_TRY(tsr__adapters_bind(*out, engine, &warning, err));
     if (warning) TSR_TRY(tsr__job_warn(job, warning, err));
 done:
     free(inside);
@@ -266,7 +261,7 @@ static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, 
     tsr__control_set *controls = NULL;
     char *clean = NULL;
     int clip_skip = tsr__scene_int(job->scene, TSR__OPT_CLIP_SKIP);
-    TSR_TRY(gather_adapters(&adapters, &clean, &engine, job, region, prompt, evaluate, err));
+    TSR_TRY(gather_adapters(&adapters, &clean, engine, job, region, prompt, evaluate, err));
     TSR_TRY(tsr__job_controls(&controls, engine, job, region, err));
     TSR_TRY(tsr__conditioning_get(&yes, engine, clean, clip_skip, adapters, controls, err));
     TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, adapters, controls, err));

@@ -159,7 +159,8 @@ static tsr_status list_items(packing *p, tsr_error *err) {
     for (int i = 0; i < LOGS; i++) {
         if (p->at != (int)network_of(i)) TSR_TRY(build(p, network_of(i), 1, err));
         const tsr__weight_log *log = log_of(&p->net, i);
-        for (size_t k = 0; log && k < log->count; k++) TSR_TRY(list_entry(p, (origin){ i, k }, &log->entries[k], err));
+        for (size_t k = 0; log && k < log->count; k++)
+            if (log->entries[k].weight) TSR_TRY(list_entry(p, (origin){ i, k }, &log->entries[k], err));
     }
     p->threads = tsr__nn_threads(p->net.nn);
     clear_network(&p->net);

@@ -67,9 +67,7 @@ struct tsr_engine {
     const tsr_latent *edited; /* likewise: as networks that edit pictures see it */
     tsr_engine *guests;       /* models that regions brought, each once; owned */
     tsr_engine *next_guest;
-    tsr_engine *host; /* of a guest; else NULL */
-    const tsr__adapter_set
-        *merged;                  /* of a guest by tsr__engine_for_merged; borrowed from the engine of the same model */
+    tsr_engine *host;             /* of a guest; else NULL */
     int text_width, pooled_width; /* of `text`, known since it was first built */
     size_t merged_bytes;          /* of weights with adapters merged in, which lie in memory of their own */
     tsr__budget own_budget;
@@ -97,9 +95,6 @@ size_t tsr__engine_memory(const tsr_engine *engine);
  * able to share a canvas: the same latents. who: for messages. */
 tsr_status tsr__engine_for_model(tsr_engine **out, tsr_engine *engine, const char *path, const char *who,
                                  tsr_error *err);
-/* This engine's model with the set's adapters merged in: a copy, for adapters that no terms stand for (DoRA). */
-tsr_status tsr__engine_for_merged(tsr_engine **out, tsr_engine *engine, const tsr__adapter_set *set, const char *who,
-                                  tsr_error *err);
 void tsr__engine_close_guests(tsr_engine *engine);
 /* Bytes that the weights take once they are packed. */
 size_t tsr__engine_weight_bytes(const tsr_engine *engine);

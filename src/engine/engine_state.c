@@ -58,7 +58,6 @@ static void add_files(file_list *list, const tsr_guide *guide) {
     const tsr_engine *engine = guide->denoiser->user;
     const tsr__conditioning *cond = guide->positive;
     add_file(list, engine->model);
-    for (int i = 0; tsr__adapters_file(engine->merged, i); i++) add_file(list, tsr__adapters_file(engine->merged, i));
     for (int i = 0; tsr__adapters_file(cond->adapters, i); i++) add_file(list, tsr__adapters_file(cond->adapters, i));
     for (int i = 0; tsr__controls_file(cond->controls, i); i++) add_file(list, tsr__controls_file(cond->controls, i));
 }

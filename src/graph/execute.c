@@ -137,6 +137,7 @@ static tsr_status run_node(tsr__running *run, tsr__run_plan *p, tsr__plan_entry 
     call.n_many = in.n_many;
     call.many_before = in.many_before;
     TSR_TRY(node->row->run(&call, err));
+    TSR_TRY(tsr__slots_tell(&call, err));
 done:
     for (int i = 0; i < TSR__MAX_OUTPUTS; i++) {
         e->results[i] = call.results[i];

@@ -111,7 +111,7 @@ typedef struct tsr__pair {
 /* What a slot's files are: all of a model, or one part, from files of its own. */
 typedef enum tsr__slot_role { TSR__SLOT_WHOLE, TSR__SLOT_UNET, TSR__SLOT_TEXT, TSR__SLOT_VAE } tsr__slot_role;
 
-/* A checkpoint with adapters merged in: what MODEL, CLIP and VAE values refer to. Opened when first needed. */
+/* A checkpoint, perhaps with adapters: what MODEL, CLIP and VAE values refer to. Opened when first needed. */
 typedef struct tsr__slot {
     char *key;
     tsr__slot_role role;
@@ -121,7 +121,7 @@ typedef struct tsr__slot {
     int n_adapters;
     struct tsr__slot *base; /* with adapters: the slot without, whose engine serves both; NULL: engine is its own */
     tsr__adapter_set *set;  /* with a base: the adapters as terms beside its engine's weights; NULL: not made yet */
-    int merged;             /* the adapters need merged weights after all, in an engine of their own */
+    char *warning;          /* what the adapters had to say, not told yet; or NULL */
     tsr_engine *engine;     /* see tsr__slot_now */
     tsr__bound *bound;
     tsr__pair *pairs;
@@ -183,6 +183,8 @@ tsr_status tsr__control_bind(tsr__control_set **out, tsr_engine *engine, const t
 /* The negative as it is sampled beside the positive: itself, or a copy with the controls that ControlNetApply gives to both.
  * *out is the caller's reference. */
 tsr_status tsr__control_negative(tsr__value **out, const tsr__value *positive, tsr__value *negative, tsr_error *err);
+/* Notes of the call: what adapters had to say since the last one. */
+tsr_status tsr__slots_tell(const tsr__call *call, tsr_error *err);
 /* Forgets what one run bound; closes engines that it did not use, but for model_memory. */
 void tsr__slots_end_run(tsr_graph *graph);
 /* Closes all engines; slots that values stand for stay. */

@@ -39,6 +39,7 @@ static void free_slot(tsr__slot *slot) {
     if (slot->base) slot->base->refs--;
     free(slot->checkpoint);
     free(slot->second);
+    free(slot->warning);
     free(slot->key);
     free(slot);
 }
@@ -67,7 +68,7 @@ static void close_engine(tsr_graph *graph, tsr__slot *slot) {
 }
 
 tsr_engine *tsr__slot_now(const tsr__slot *slot) {
-    return slot->base && !slot->merged ? slot->base->engine : slot->engine;
+    return slot->base ? slot->base->engine : slot->engine;
 }
 
 /* Values may stand for a slot whose engine is closed; it is opened again when one is used. */
@@ -181,7 +182,7 @@ static tsr_status get(tsr__slot **out, tsr_graph *graph, source from, const tsr_
         if (!slot->adapters[i].path) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
     }
     if (!slot->checkpoint || (from.second && !slot->second)) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    if (n && from.role == TSR__SLOT_WHOLE) { /* the model itself is opened once for all its adapters */
+    if (n) { /* the model itself is opened once for all its adapters */
         TSR_TRY(get(&slot->base, graph, from, NULL, 0, err));
         slot->base->refs++;
     }
@@ -241,8 +242,6 @@ done:
 static tsr_status open_engine(tsr__slot *slot, tsr_graph *graph, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
-    tsr_adapter *adapters = NULL;
-    TSR_TRY(list_adapters(&adapters, slot, err));
     switch (slot->role) {
     case TSR__SLOT_WHOLE: options.model = slot->checkpoint; break;
     case TSR__SLOT_UNET: options.parts.unet = slot->checkpoint; break;
@@ -253,8 +252,6 @@ static tsr_status open_engine(tsr__slot *slot, tsr_graph *graph, tsr_error *err)
     options.partial = slot->role != TSR__SLOT_WHOLE;
     options.precision = graph->precision;
     options.threads = graph->threads;
-    options.adapters = adapters;
-    options.adapter_count = slot->n_adapters;
     TSR_TRY(tsr_engine_open(&slot->engine, &options, err));
     tsr__budget_join(slot->engine, &graph->budget);
     status = tsr__budget_check_parts(slot->engine, err);
@@ -262,23 +259,20 @@ static tsr_status open_engine(tsr__slot *slot, tsr_graph *graph, tsr_error *err)
     tsr_engine_close(slot->engine);
     slot->engine = NULL;
 done:
-    free(adapters);
     return status;
 }
 
-/* Terms beside the base's weights. Adapters with layers that terms cannot hold (changed norms, DoRA) are merged instead. */
+/* Terms beside the base's weights; under a memory budget each network's when its turn comes. */
 static tsr_status make_set(tsr__slot *slot, tsr_engine *engine, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_adapter *adapters = NULL;
-    char *left_out = NULL;
     TSR_TRY(list_adapters(&adapters, slot, err));
     TSR_TRY(tsr__adapters_get_files(&slot->set, engine, adapters, slot->n_adapters, err));
-    if (tsr__adapters_need_merging(slot->set)) slot->merged = 1;
-    else TSR_TRY(tsr__adapters_bind(slot->set, engine, &left_out, err));
-    if (left_out) slot->merged = 1;
+    free(slot->warning);
+    slot->warning = NULL;
+    if (!tsr__budget_is_on(engine)) TSR_TRY(tsr__adapters_bind(slot->set, engine, &slot->warning, err));
 done:
-    if (status != TSR_OK || slot->merged) slot->set = NULL;
-    free(left_out);
+    if (status != TSR_OK) slot->set = NULL;
     free(adapters);
     return status;
 }
@@ -288,17 +282,28 @@ tsr_status tsr__slot_engine(tsr_engine **out, tsr_graph *graph, tsr__slot *slot,
     tsr_engine *engine = NULL;
     *out = NULL;
     slot->last_run = graph->runs;
-    if (slot->base && !slot->merged) {
+    if (slot->base) {
         TSR_TRY(tsr__slot_engine(&engine, graph, slot->base, err));
         if (!slot->set) TSR_TRY(make_set(slot, engine, err));
-    }
-    if (!slot->base || slot->merged) {
+    } else {
         if (!slot->engine) TSR_TRY(open_engine(slot, graph, err));
         engine = slot->engine;
     }
     engine->callbacks = graph->callbacks;
     *out = engine;
 done:
+    return status;
+}
+
+tsr_status tsr__slots_tell(const tsr__call *call, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    for (tsr__slot *slot = call->graph->slots; slot && status == TSR_OK; slot = slot->next) {
+        if (!slot->warning) slot->warning = tsr__adapters_take_warning(slot->set);
+        if (!slot->warning) continue;
+        status = tsr__call_note(call, slot->warning, err);
+        free(slot->warning);
+        slot->warning = NULL;
+    }
     return status;
 }
 
@@ -350,7 +355,7 @@ static tsr_status bind_text(const void **out, tsr__slot *slot, const tsr__face *
         TSR_ALLOC(err, cond->pooled, text->pooled_width);
         memcpy(cond->pooled, text->pooled, (size_t)text->pooled_width * sizeof *cond->pooled);
     }
-    cond->adapters = slot->base && !slot->merged ? slot->set : NULL;
+    cond->adapters = slot->set;
     cond->concat = from->concat ? from->concat->latent : NULL;
     TSR_TRY(tsr__control_bind(&cond->controls, engine, face->denoiser->table, from->control, err));
     if (!tsr__budget_is_on(engine)) TSR_TRY(read_text(cond, slot, engine, err));

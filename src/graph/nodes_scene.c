@@ -236,6 +236,7 @@ static tsr_status run_scene(tsr__call *call, tsr_error *err) {
     tsr_engine_forget_prompts(engine);
     tsr__engine_close_guests(engine);
     if (status != TSR_OK) goto done;
+    for (int i = 0; i < result->warning_count; i++) TSR_TRY(tsr__call_note(call, result->warnings[i], err));
     TSR_TRY(give_pictures(call, result, err));
     status = tsr__value_take_latent(&call->results[1], result->latent, err);
     result->latent = NULL;

@@ -344,6 +344,9 @@ tsr_status tsr__norm_load(tsr__norm *norm, tsr__loader *loader, int channels, co
     norm->groups = 1;
     TSR_TRY(tsr__load_vector(loader, &norm->gamma, channels, tsr__name_of("%s.weight", name).text, err));
     TSR_TRY(tsr__load_vector(loader, &norm->beta, channels, tsr__name_of("%s.bias", name).text, err));
+    const tsr__weight_entry entry = { .gamma = norm->gamma, .beta = norm->beta };
+    const tsr__name logged = tsr__name_of("%s", name);
+    TSR_TRY(tsr__load_log(loader, &entry, 1, &logged, &channels, err));
 done:
     return status;
 }

@@ -47,7 +47,7 @@ tsr_status tsr__load_shaped(const tsr__loader *loader, const tsr__tensor_view **
 /* The weight whose first tensor is `first`, where the file is a packed cache that has it (*out NULL: it has not). */
 tsr_status tsr__load_packed(const tsr__loader *loader, tsr__nn_weight **out, const tsr__nn_shape *shape,
                             const tsr__tensor_view *first, const float *bias, tsr_error *err);
-/* Notes a packed weight in the loader's log; names without the prefix and without ".weight". */
+/* Notes a packed weight or a norm in the loader's log; names without the prefix and without ".weight". */
 tsr_status tsr__load_log(tsr__loader *loader, const tsr__weight_entry *entry, int parts, const tsr__name *names,
                          const int *rows, tsr_error *err);
 /* A float32 copy of a vector; release with free(). */

@@ -1,13 +1,15 @@
-/* model/weight_log.h - which packed weight came from which tensors of the checkpoint, for adapters that add to it and for packed
- * caches. */
+/* model/weight_log.h - which packed weight or norm came from which tensors of the checkpoint, for adapters that change it and for
+ * packed caches. */
 #ifndef TSR_WEIGHT_LOG_H
 #define TSR_WEIGHT_LOG_H
 
 #include "nn/nn.h"
 
-/* One packed weight: a linear (k 0) or a convolution, of one tensor or of several stacked by rows. */
+/* One packed weight: a linear (k 0) or a convolution, of one tensor or of several stacked by rows. Or a norm: its gamma and
+ * beta, [rows[0]]. */
 typedef struct tsr__weight_entry {
-    const tsr__nn_weight *weight; /* the network's */
+    const tsr__nn_weight *weight; /* the network's; NULL: a norm */
+    const float *gamma, *beta;    /* the norm's */
     int parts;
     char **names; /* [parts]: the tensors' full names, with ".weight", as adapters say */
     char *whole;  /* the one tensor of the file that has all parts (torch's in_proj_weight); NULL: each has its own */

@@ -118,19 +118,29 @@ tsr_status tsr__nn_weight_packed(const tsr__nn *nn, const tsr__nn_weight *weight
 tsr_status tsr__nn_weight_from_packed(tsr__nn *nn, tsr__nn_weight **out, const tsr__nn_shape *shape,
                                       const tsr__nn_packed *packed, const float *bias, tsr_error *err);
 
-/* --- terms: what single samples of a batch add to a weight's result -------------------------------------------------- */
-/* y += up(down(x)), or y += down(x): an adapter beside the weight it changes, so that samples with different adapters
- * share the weight in one batch. */
+/* --- terms: what single samples of a batch change about a weight's result -------------------------------------------- */
+/* Adapters beside the weights they change, so that samples with different adapters share the weights in one batch. */
 typedef struct tsr__nn_terms tsr__nn_terms;
 tsr_status tsr__nn_terms_new(tsr__nn_terms **out, tsr__nn *nn, tsr_error *err);
 void tsr__nn_terms_free(tsr__nn_terms *terms); /* NULL is allowed */
-/* down takes the weight's input as the weight does (kernel, stride, padding); up is linear, or NULL; where down gives m
- * times as many channels as up takes, up serves each of the m parts. A weight may get several. Takes down and up over,
- * also when it fails. */
-tsr_status tsr__nn_terms_add(tsr__nn_terms *terms, const tsr__nn_weight *weight, tsr__nn_weight *down,
-                             tsr__nn_weight *up, tsr_error *err);
+
+/* y = gain .* y + shift, then y += up(down(x)), or y += down(x). down takes the weight's input as the weight does (kernel,
+ * stride, padding); up is linear, or NULL; where down gives m times as many channels as up takes, up serves each of the m
+ * parts. input_gain multiplies what the weight itself sees of x, not what products see: of a weight's terms, only the first
+ * may have it. All parts may be NULL, gain and shift only together. */
+typedef struct tsr__nn_term {
+    tsr__nn_weight *down, *up;
+    float *gain, *shift; /* [out] */
+    float *input_gain;   /* [in] */
+} tsr__nn_term;
+/* A weight may get several, which follow each other. Takes the term's parts over, also when it fails. */
+tsr_status tsr__nn_terms_add(tsr__nn_terms *terms, const tsr__nn_weight *weight, const tsr__nn_term *term,
+                             tsr_error *err);
+/* Other values for a norm, known by its gamma; both are copied, [c]. Once a norm. */
+tsr_status tsr__nn_terms_add_norm(tsr__nn_terms *terms, const float *norm, const float *gamma, const float *beta, int c,
+                                  tsr_error *err);
 size_t tsr__nn_terms_count(const tsr__nn_terms *terms);
-/* samples[i] (NULL: none) counts for sample i of everything tsr__nn_linear and tsr__nn_conv2d compute until the next call
+/* samples[i] (NULL: none) counts for sample i of everything that linears, convolutions and norms compute until the next call
  * of this; n must then be the batch, or 1: the same for every sample. Borrowed. n 0: an end of it. */
 void tsr__nn_terms_use(tsr__nn *nn, const tsr__nn_terms *const *samples, int n);
 /* What is in use, for code that computes some samples at a time; NULL and 0: nothing. */

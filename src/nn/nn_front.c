@@ -30,6 +30,7 @@ tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
                           const tsr__tensor *residual, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__weight_spec *spec = nn->backend->weight_spec(w);
+    tsr__tensor gained = { 0 };
     memset(out, 0, sizeof *out);
     TSR_TRY(check_type(nn, "linear", x, err));
     if (x->c != spec->in_c || spec->k > 1 || spec->stride != 1)
@@ -37,10 +38,12 @@ tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
                  spec->out_c, spec->in_c, spec->k);
     TSR_TRY(check_residual("linear", residual, x->n, x->h, x->w, spec->out_c, x->dtype, err));
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, x->h, x->w, spec->out_c, err));
-    int terms = nn->terms && tsr__terms_concern(nn, w), late = terms && act != TSR__ACT_NONE;
+    int terms = tsr__terms_concern(nn, w), late = terms & TSR__TERMS_GAIN || (terms && act != TSR__ACT_NONE);
+    if (terms & TSR__TERMS_INPUT) TSR_TRY(finish(nn, out, tsr__terms_input(nn, &gained, x, w, err)));
+    const tsr__tensor *in = gained.data ? &gained : x;
     double start = tsr__profile_start(nn);
     TSR_TRY(
-        finish(nn, out, nn->backend->linear(nn, out, x, w, late ? TSR__ACT_NONE : act, late ? NULL : residual, err)));
+        finish(nn, out, nn->backend->linear(nn, out, in, w, late ? TSR__ACT_NONE : act, late ? NULL : residual, err)));
     double rows = (double)tsr__tensor_rows(x);
     tsr__profile_stop(nn, start, "linear", 2 * rows * spec->in_c * spec->out_c, "%.0f x %d -> %d%s%s", rows, spec->in_c,
                       spec->out_c, act ? " act" : "", residual ? " res" : "");
@@ -48,6 +51,7 @@ tsr_status tsr__nn_linear(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, c
     if (late) nn->backend->activate(nn, out, act);
     if (late && residual) nn->backend->add(nn, out, residual);
 done:
+    tsr__nn_release(nn, &gained);
     return status;
 }
 
@@ -55,6 +59,7 @@ static tsr_status convolve(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, 
                            const float *channel_add, const tsr__tensor *residual, tsr__act act, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__weight_spec *spec = nn->backend->weight_spec(w);
+    tsr__tensor gained = { 0 };
     memset(out, 0, sizeof *out);
     TSR_TRY(check_type(nn, "convolution", x, err));
     int grown = spec->pad_before + spec->pad_after - spec->k;
@@ -64,15 +69,22 @@ static tsr_status convolve(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, 
     int oh = (x->h + grown) / spec->stride + 1, ow = (x->w + grown) / spec->stride + 1;
     TSR_TRY(check_residual("convolution", residual, x->n, oh, ow, spec->out_c, x->dtype, err));
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, oh, ow, spec->out_c, err));
-    int terms = nn->terms && tsr__terms_concern(nn, w), late = terms && act != TSR__ACT_NONE;
+    int terms = tsr__terms_concern(nn, w), bare = terms & TSR__TERMS_GAIN,
+        late = bare || (terms && act != TSR__ACT_NONE);
+    if (terms & TSR__TERMS_INPUT) TSR_TRY(finish(nn, out, tsr__terms_input(nn, &gained, x, w, err)));
     double start = tsr__profile_start(nn);
-    TSR_TRY(finish(nn, out, nn->backend->conv(nn, out, x, w, channel_add, residual, late ? TSR__ACT_NONE : act, err)));
+    TSR_TRY(finish(nn, out,
+                   nn->backend->conv(nn, out, gained.data ? &gained : x, w, bare ? NULL : channel_add,
+                                     bare ? NULL : residual, late ? TSR__ACT_NONE : act, err)));
     double work = 2.0 * (double)tsr__tensor_count(out) * spec->in_c * spec->k * spec->k;
     tsr__profile_stop(nn, start, "conv", work, "%dx%dx%dx%d -> %d, k%d s%d%s%s%s", x->n, x->h, x->w, x->c, spec->out_c,
                       spec->k, spec->stride, channel_add ? " add" : "", residual ? " res" : "", act ? " act" : "");
     if (terms) TSR_TRY(finish(nn, out, tsr__terms_apply(nn, out, x, w, err)));
+    if (bare && channel_add) TSR_TRY(finish(nn, out, tsr__terms_add_channels(nn, out, channel_add, err)));
+    if (bare && residual) nn->backend->add(nn, out, residual);
     if (late) nn->backend->activate(nn, out, act);
 done:
+    tsr__nn_release(nn, &gained);
     return status;
 }
 
@@ -96,7 +108,9 @@ tsr_status tsr__nn_group_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, x->h, x->w, x->c, err));
     tsr__norm_call call = { groups, eps, gamma, beta, silu };
     double start = tsr__profile_start(nn);
-    TSR_TRY(finish(nn, out, nn->backend->group_norm(nn, out, x, &call, err)));
+    TSR_TRY(finish(nn, out,
+                   tsr__terms_concern(nn, gamma) ? tsr__terms_norm(nn, out, x, &call, err)
+                                                 : nn->backend->group_norm(nn, out, x, &call, err)));
     tsr__profile_stop(nn, start, "group_norm", 0, "%dx%dx%dx%d", x->n, x->h, x->w, x->c);
 done:
     return status;
@@ -110,7 +124,8 @@ tsr_status tsr__nn_layer_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *
     TSR_TRY(tsr__nn_tensor(nn, out, x->n, x->h, x->w, x->c, err));
     tsr__norm_call call = { 0, eps, gamma, beta, 0 };
     double start = tsr__profile_start(nn);
-    nn->backend->layer_norm(nn, out, x, &call);
+    if (tsr__terms_concern(nn, gamma)) TSR_TRY(finish(nn, out, tsr__terms_norm(nn, out, x, &call, err)));
+    else nn->backend->layer_norm(nn, out, x, &call);
     tsr__profile_stop(nn, start, "layer_norm", 0, "%dx%dx%dx%d", x->n, x->h, x->w, x->c);
 done:
     return status;

@@ -72,6 +72,8 @@ typedef struct tsr__nn_backend {
     void (*concat)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
     void (*add)(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
     void (*weigh_rows)(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights);
+    void (*scale_channels)(tsr__nn *nn, tsr__tensor *inout, const float *factors); /* [3, c]: off, times, then added */
+    void (*copy)(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
     void (*activate)(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
     int (*is_finite)(tsr__nn *nn, const tsr__tensor *x);
     void (*from_nchw)(tsr__nn *nn, tsr__tensor *out, const float *nchw);
@@ -99,10 +101,20 @@ struct tsr__nn {
 };
 
 /* nn_terms.c */
-/* Whether some sample adds to what w gives. */
-int tsr__terms_concern(const tsr__nn *nn, const tsr__nn_weight *w);
-/* y is the weight's own result of x, before its activation. */
+enum { TSR__TERMS = 1, TSR__TERMS_GAIN = 2, TSR__TERMS_INPUT = 4 };
+/* Whether some sample changes what that weight (or the norm of that gamma) gives: 0, or TSR__TERMS with what it takes:
+ * TSR__TERMS_GAIN, the bare result before anything is added to it; TSR__TERMS_INPUT, tsr__terms_input's. */
+int tsr__terms_concern(const tsr__nn *nn, const void *weight);
+/* y is the weight's own result of tsr__terms_input's *out, before its activation. */
 tsr_status tsr__terms_apply(tsr__nn *nn, tsr__tensor *y, const tsr__tensor *x, const tsr__nn_weight *w, tsr_error *err);
+/* What the weight itself sees of x: *out is the caller's to release. */
+tsr_status tsr__terms_input(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__nn_weight *w,
+                            tsr_error *err);
+/* out [..] += add [n, c], a vector for each sample. */
+tsr_status tsr__terms_add_channels(tsr__nn *nn, tsr__tensor *out, const float *add, tsr_error *err);
+/* A norm whose samples have gammas and betas of their own; groups 0: a layer norm. */
+tsr_status tsr__terms_norm(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x, const tsr__norm_call *call,
+                           tsr_error *err);
 
 static inline size_t tsr__type_size(int dtype) {
     return dtype == TSR__BF16 ? 2 : 4;
@@ -124,6 +136,8 @@ void tsr__cpu_upsample2x(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_concat(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *a, const tsr__tensor *b);
 void tsr__cpu_add(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x);
 void tsr__cpu_weigh_rows(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, const float *weights);
+/* inout = (inout - factors[0][c]) * factors[1][c] + factors[2][c] */
+void tsr__cpu_scale_channels(tsr__nn *nn, tsr__tensor *inout, const float *factors);
 void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x);
 void tsr__cpu_activate(tsr__nn *nn, tsr__tensor *inout, tsr__act act);
 int tsr__cpu_is_finite(tsr__nn *nn, const tsr__tensor *x);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "weights/checkpoint_kind.h"
 #include "weights/lora_keys.h"
 #include "weights/lora_layer.h"
 
@@ -26,6 +27,8 @@ static const struct suffix {
     { ".lora_linear_layer.down.weight", TSR__LORA_DOWN },
     { ".lora_B.weight", TSR__LORA_UP }, /* PEFT */
     { ".lora_A.weight", TSR__LORA_DOWN },
+    { ".lora_B.default.weight", TSR__LORA_UP },
+    { ".lora_A.default.weight", TSR__LORA_DOWN },
     { ".hada_w1_a", TSR__LOHA_W1_A },
     { ".hada_w1_b", TSR__LOHA_W1_B },
     { ".hada_w2_a", TSR__LOHA_W2_A },
@@ -39,6 +42,12 @@ static const struct suffix {
     { ".lokr_w2_a", TSR__LOKR_W2_A },
     { ".lokr_w2_b", TSR__LOKR_W2_B },
     { ".lokr_t2", TSR__LOKR_T2 },
+    { ".a1.weight", TSR__GLORA_A1 },
+    { ".a2.weight", TSR__GLORA_A2 },
+    { ".b1.weight", TSR__GLORA_B1 },
+    { ".b2.weight", TSR__GLORA_B2 },
+    { ".oft_blocks", TSR__OFT_BLOCKS },
+    { ".rescale", TSR__OFT_RESCALE },
     { ".diff", TSR__LORA_DIFF },
     { ".diff_b", TSR__LORA_DIFF_BIAS },
     { ".w_norm", TSR__LORA_DIFF },
@@ -52,10 +61,8 @@ static const struct refused {
 } REFUSED[] = {
     { ".lora_magnitude_vector", "DoRA as PEFT writes it" },
     { ".lora_magnitude_vector.weight", "DoRA as PEFT writes it" },
-    { ".oft_blocks", "OFT" },
-    { ".oft_diag", "OFT" },
-    { ".a1.weight", "GLoRA" },
-    { ".b1.weight", "GLoRA" },
+    { ".oft_diag", "OFT of an early LyCORIS" },
+    { ".oft_R.weight", "OFT as PEFT writes it" },
     { ".set_weight", "replaced weights" },
     { ".on_input", "IA3" },
     { ".reshape_weight", "widened layers" },
@@ -87,7 +94,7 @@ static tsr_status refuse_kinds(const tsr__weights *weights, tsr_error *err) {
             if (ends_with(name, REFUSED[k].text))
                 return tsr__fail(err, TSR_UNSUPPORTED,
                                  "%s: this adapter is of a kind that cannot be merged (%s: \"%s\"); LoRA, LoHa, LoKr, "
-                                 "their DoRA and full differences can",
+                                 "GLoRA, OFT, DoRA and full differences can",
                                  tsr__weights_path(weights), REFUSED[k].kind, name);
         }
     }
@@ -147,6 +154,17 @@ static tsr_status build_layers(tsr__lora *lora, const piece *pieces, size_t coun
     return TSR_OK;
 }
 
+/* A file without a single layer of an adapter: says what it is instead, where that can be told. */
+static tsr_status refuse_file(const tsr__weights *weights, tsr_error *err) {
+    tsr__checkpoint_info info;
+    tsr__checkpoint_describe(&info, weights);
+    const int known = info.kind != TSR_CHECKPOINT_UNKNOWN && info.kind != TSR_CHECKPOINT_LORA;
+    return tsr__fail(err, TSR_BAD_FORMAT,
+                     "%s: holds no LoRA or other adapter (none of its %zu tensors is part of one)%s%s",
+                     tsr__weights_path(weights), tsr__weights_count(weights), known ? ": it is " : "",
+                     known ? tsr__checkpoint_kind_name(info.kind) : "");
+}
+
 tsr_status tsr__lora_open(tsr__lora **out, const tsr__weights *weights, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__lora *lora = NULL;
@@ -155,9 +173,7 @@ tsr_status tsr__lora_open(tsr__lora **out, const tsr__weights *weights, tsr_erro
     TSR_TRY(refuse_kinds(weights, err));
     TSR_ALLOC_ZERO(err, pieces, tsr__weights_count(weights) + 1);
     const size_t count = find_pieces(pieces, weights);
-    if (count == 0)
-        TSR_FAIL(err, TSR_BAD_FORMAT, "%s: holds no LoRA, LoHa or LoKr (none of its %zu tensors is part of one)",
-                 tsr__weights_path(weights), tsr__weights_count(weights));
+    if (count == 0) TSR_TRY(refuse_file(weights, err));
     TSR_ALLOC_ZERO(err, lora, 1);
     lora->weights = weights;
     TSR_ALLOC_ZERO(err, lora->layers, count);
@@ -181,7 +197,8 @@ void tsr__lora_free(tsr__lora *lora) {
 static int concerns(const tsr__lora_layer *layer, int is_bias) {
     if (is_bias) return layer->parts[TSR__LORA_DIFF_BIAS] != NULL;
     return layer->parts[TSR__LORA_UP] || layer->parts[TSR__LOHA_W1_A] || layer->parts[TSR__LORA_DIFF] ||
-           layer->parts[TSR__LOKR_W2] || layer->parts[TSR__LOKR_W2_A];
+           layer->parts[TSR__LOKR_W2] || layer->parts[TSR__LOKR_W2_A] || layer->parts[TSR__GLORA_A1] ||
+           layer->parts[TSR__OFT_BLOCKS];
 }
 
 static tsr__lora_layer *find_layer(const tsr__lora *lora, const char *key, int *is_bias) {
@@ -205,29 +222,58 @@ int tsr__lora_changes(const tsr__lora *lora, const char *key) {
     return find_layer(lora, key, &is_bias) != NULL;
 }
 
-int tsr__lora_is_dora(const tsr__lora *lora) {
-    for (size_t i = 0; i < lora->count; i++)
-        if (tsr__lora_layer_is_dora(&lora->layers[i])) return 1;
+float tsr__lora_strength(const char *key, float model, float clip) {
+    return tsr__lora_is_text(key) ? clip : model;
+}
+
+/* What layers are called in models that are no UNets of Stable Diffusion. */
+static const struct mark {
+    const char *text, *family;
+} MARKS[] = {
+    { "single_transformer_blocks", "Flux" },
+    { "single_blocks", "Flux" },
+    { "double_blocks", "Flux" },
+    { "joint_blocks", "SD3" },
+    { "img_mlp", "Qwen-Image" },
+    { "txt_mlp", "Qwen-Image" },
+    { "add_k_proj", "SD3" },
+    { "add_q_proj", "SD3" },
+    { "cross_attn.k", "Wan" },
+    { "cross_attn_k", "Wan" },
+    { "lora_unet_blocks_", "Wan" },
+    { "diffusion_model.blocks.", "Wan" },
+    { "lora_transformer_", "a transformer" },
+    { "transformer.transformer_blocks", "a transformer" },
+};
+
+/* The width of a text's tokens, as far as the layer tells: columns of a cross-attention's k or v. */
+static int64_t token_width(const tsr__lora_layer *layer) {
+    static const tsr__lora_role sides[] = { TSR__LORA_DOWN, TSR__LOHA_W1_B, TSR__LORA_DIFF };
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        const tsr__tensor_view *view = layer->parts[sides[i]];
+        if (view && view->rank >= 2 && !layer->parts[TSR__LOHA_T1]) return view->shape[1];
+    }
     return 0;
 }
 
-float tsr__lora_strength(const char *key, float model, float clip) {
-    return tsr__lora_is_text(key) ? clip : model;
+static const char *family_of_layer(const tsr__lora_layer *layer) {
+    const char *name = layer->name; /* a whole tensor's name, so it ends */
+    for (size_t i = 0; i < sizeof MARKS / sizeof *MARKS; i++)
+        if (strstr(name, MARKS[i].text)) return MARKS[i].family;
+    if (strstr(name, "lora_te2_") || strstr(name, "text_encoder_2.") || strstr(name, "transformer_blocks_1_") ||
+        strstr(name, "transformer_blocks.1."))
+        return "SDXL";
+    if (!strstr(name, "attn2_to_k") && !strstr(name, "attn2.to_k") && !strstr(name, "attn2.processor.to_k"))
+        return NULL;
+    const int64_t width = token_width(layer);
+    return width == 768 ? "SD1" : width == 1024 ? "SD2" : width == 2048 ? "SDXL" : NULL;
 }
 
 /* What the adapter was made for, as far as its names and the width of its cross-attention tell. */
 static const char *guess_family(const tsr__lora *lora) {
     for (size_t i = 0; i < lora->count; i++) {
-        const tsr__lora_layer *layer = &lora->layers[i];
-        const char *name = layer->name; /* a whole tensor's name, so it ends */
-        if (strstr(name, "lora_te2_") || strstr(name, "transformer_blocks_1_") || strstr(name, "transformer_blocks.1."))
-            return "SDXL";
-        if (strstr(name, "double_blocks") || strstr(name, "single_transformer_blocks")) return "Flux";
-        if (strstr(name, "joint_blocks")) return "SD3";
-        const tsr__tensor_view *down = layer->parts[TSR__LORA_DOWN];
-        if (!down || down->rank < 2 || !(strstr(name, "attn2_to_k") || strstr(name, "attn2.to_k"))) continue;
-        if (down->shape[1] == 1024) return "SD2";
-        if (down->shape[1] == 2048) return "SDXL";
+        const char *family = family_of_layer(&lora->layers[i]);
+        if (family) return family;
     }
     return "another model";
 }
@@ -291,15 +337,21 @@ done:
     return status;
 }
 
+int tsr__lora_is_bound(const tsr__lora *lora, const char *key) {
+    int is_bias;
+    const tsr__lora_layer *layer = find_layer(lora, key, &is_bias);
+    return layer && !is_bias && tsr__lora_layer_is_bound(layer);
+}
+
 tsr_status tsr__lora_find_factors(tsr__lora_factors *out, tsr__lora *lora, const char *key, size_t rows, size_t columns,
-                                  float strength, int *found, tsr_error *err) {
+                                  float strength, const float *weight, int *found, tsr_error *err) {
     int is_bias;
     char shown[128];
     tsr__lora_layer *layer = find_layer(lora, key, &is_bias);
     memset(out, 0, sizeof *out);
     *found = 0;
-    if (!layer || is_bias || tsr__lora_layer_is_dora(layer)) return TSR_OK;
-    tsr_status status = tsr__lora_layer_factors(out, layer, rows, columns, strength, err);
+    if (!layer || is_bias) return TSR_OK;
+    tsr_status status = tsr__lora_layer_factors(out, layer, rows, columns, strength, weight, err);
     if (status == TSR_BAD_ARGUMENT) {
         snprintf(shown, sizeof shown, "%zu, %zu", rows, columns);
         return refuse_shape(lora, layer, key, shown, err);
@@ -322,17 +374,41 @@ size_t tsr__lora_unused(const tsr__lora *lora) {
     return lora->count - tsr__lora_used(lora);
 }
 
-const char *tsr__lora_first_unused(const tsr__lora *lora) {
-    for (size_t i = 0; i < lora->count; i++) {
-        if (!lora->layers[i].used) return lora->layers[i].name;
-    }
-    return NULL;
+static int network_of(const tsr__lora_layer *layer) {
+    static const char *const starts[] = { "lora_te", "text_encoder", "lora_prior_te", "base_model.model.text_model" };
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (strncmp(layer->name, starts[i], strlen(starts[i])) == 0) return TSR__LORA_TEXT;
+    return TSR__LORA_UNET;
 }
 
-tsr_status tsr__lora_require_used(const tsr__lora *lora, tsr_error *err) {
-    if (tsr__lora_used(lora) > 0) return TSR_OK;
+size_t tsr__lora_unused_of(const tsr__lora *lora, int networks, const char **first) {
+    size_t count = 0;
+    if (first) *first = NULL;
+    for (size_t i = 0; i < lora->count; i++) {
+        if (lora->layers[i].used || !(network_of(&lora->layers[i]) & networks)) continue;
+        if (first && !count) *first = lora->layers[i].name;
+        count++;
+    }
+    return count;
+}
+
+tsr_status tsr__lora_require_used(const tsr__lora *lora, int networks, tsr_error *err) {
+    size_t count = 0;
+    const tsr__lora_layer *one = NULL;
+    for (size_t i = 0; i < lora->count; i++) {
+        if (!(network_of(&lora->layers[i]) & networks)) continue;
+        if (lora->layers[i].used) return TSR_OK;
+        if (!one) one = &lora->layers[i];
+        count++;
+    }
+    if (!one) return TSR_OK;
     return tsr__fail(err, TSR_UNSUPPORTED,
                      "%s: none of this adapter's %zu layers (\"%.*s\", ...) is in the model: it is made for %s",
-                     tsr__weights_path(lora->weights), lora->count, (int)lora->layers[0].name_length,
-                     lora->layers[0].name, guess_family(lora));
+                     tsr__weights_path(lora->weights), count, (int)one->name_length, one->name, guess_family(lora));
+}
+
+size_t tsr__lora_term_values(const tsr__lora *lora) {
+    size_t values = 0;
+    for (size_t i = 0; i < lora->count; i++) values += tsr__lora_layer_term_values(&lora->layers[i]);
+    return values;
 }

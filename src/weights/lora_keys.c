@@ -30,6 +30,8 @@ static const struct pair {
     { "time_embed.2", "time_embedding.linear_2" },
     { "out.0", "conv_norm_out" },
     { "out.2", "conv_out" },
+    { "label_emb.0.0", "add_embedding.linear_1" },
+    { "label_emb.0.2", "add_embedding.linear_2" },
 }, RESNET[] = {
     { "in_layers.0", "norm1" },
     { "in_layers.2", "conv1" },
@@ -44,11 +46,12 @@ static const struct encoder {
     const char *prefix;
     int is_open; /* OpenCLIP's names */
     const char *kohya, *kohya_other, *dotted;
+    const char *generic; /* ComfyUI's own, "text_encoders." and the encoder */
 } ENCODERS[] = {
-    { "cond_stage_model.transformer.", 0, "lora_te_", "lora_te1_", "text_encoder." },
-    { "cond_stage_model.model.", 1, "lora_te_", "lora_te1_", "text_encoder." },
-    { "conditioner.embedders.0.transformer.", 0, "lora_te1_", "lora_te_", "text_encoder." },
-    { "conditioner.embedders.1.model.", 1, "lora_te2_", NULL, "text_encoder_2." },
+    { "cond_stage_model.transformer.", 0, "lora_te_", "lora_te1_", "text_encoder", "clip_l" },
+    { "cond_stage_model.model.", 1, "lora_te_", "lora_te1_", "text_encoder", "clip_h" },
+    { "conditioner.embedders.0.transformer.", 0, "lora_te1_", "lora_te_", "text_encoder", "clip_l" },
+    { "conditioner.embedders.1.model.", 1, "lora_te2_", NULL, "text_encoder_2", "clip_g" },
 };
 
 /* Layers inside a block of OpenCLIP. */
@@ -165,7 +168,11 @@ static void unet_names(tsr__lora_names *out, const char *layer) {
     add_name(out, 0, "diffusion_model.%s", layer);
     if (!diffusers_name(other, sizeof other, layer)) return;
     add_name(out, 1, "lora_unet_%s", other);
+    add_name(out, 1, "lycoris_%s", other); /* SimpleTuner */
     add_name(out, 0, "unet.%s", other);
+    add_name(out, 0, "%s", other);
+    add_name(out, 0, "base_model.model.%s", other); /* PEFT's own file */
+    add_name(out, 0, "unet.base_model.model.%s", other);
     /* the attention processors of early diffusers: ...attn1.processor.to_q, to_out without its number */
     char *attention = strstr(other, ".to_");
     if (!attention) return;
@@ -173,6 +180,7 @@ static void unet_names(tsr__lora_names *out, const char *layer) {
     if (number) number[strlen("to_out")] = '\0';
     *attention = '\0';
     add_name(out, 0, "unet.%s.processor.%s", other, attention + 1);
+    add_name(out, 0, "%s.processor.%s", other, attention + 1);
 }
 
 /* "transformer.resblocks.3.mlp.c_fc" to "text_model.encoder.layers.3.mlp.fc1"; 0 when adapters do not name it. */
@@ -196,7 +204,10 @@ static void text_names(tsr__lora_names *out, const struct encoder *encoder, cons
     }
     add_name(out, 1, "%s%s", encoder->kohya, layer);
     if (encoder->kohya_other) add_name(out, 1, "%s%s", encoder->kohya_other, layer);
-    add_name(out, 0, "%s%s", encoder->dotted, layer);
+    add_name(out, 0, "%s.%s", encoder->dotted, layer);
+    add_name(out, 0, "%s.base_model.model.%s", encoder->dotted, layer);
+    add_name(out, 0, "text_encoders.%s.transformer.%s", encoder->generic, layer);
+    if (strcmp(encoder->dotted, "text_encoder") == 0) add_name(out, 0, "base_model.model.%s", layer);
 }
 
 static const struct encoder *encoder_of(const char *key) {

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-enum { TSR__LORA_NAME_SIZE = 256, TSR__LORA_MAX_NAMES = 8 };
+enum { TSR__LORA_NAME_SIZE = 256, TSR__LORA_MAX_NAMES = 16 };
 
 typedef struct tsr__lora_names {
     char at[TSR__LORA_MAX_NAMES][TSR__LORA_NAME_SIZE];

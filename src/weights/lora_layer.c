@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "weights/lora_bound.h"
 
 /* A matrix as the product of two, never made whole: row(o)[c] = sum_i left[o * row + i * step] * right[i * columns + c]. */
 typedef struct product {
@@ -35,11 +36,13 @@ static const char *fault_of_lokr(const tsr__tensor_view *const *part) {
 
 const char *tsr__lora_layer_fault(const tsr__lora_layer *layer) {
     const tsr__tensor_view *const *part = layer->parts;
-    int lora = 0, loha = 0, lokr = 0;
+    int lora = 0, loha = 0, lokr = 0, glora = 0;
+    const int oft = part[TSR__OFT_BLOCKS] || part[TSR__OFT_RESCALE];
     for (int i = TSR__LORA_UP; i <= TSR__LORA_MID; i++) lora |= part[i] != NULL;
     for (int i = TSR__LOHA_W1_A; i <= TSR__LOHA_T2; i++) loha |= part[i] != NULL;
     for (int i = TSR__LOKR_W1; i <= TSR__LOKR_T2; i++) lokr |= part[i] != NULL;
-    const int kinds = lora + loha + lokr + (part[TSR__LORA_DIFF] != NULL);
+    for (int i = TSR__GLORA_A1; i <= TSR__GLORA_B2; i++) glora += part[i] != NULL;
+    const int kinds = lora + loha + lokr + (glora > 0) + oft + (part[TSR__LORA_DIFF] != NULL);
     if (kinds > 1) return "mixes several kinds";
     if (part[TSR__LORA_DORA] && !(lora + loha + lokr)) return "has a dora_scale and no low rank beside it";
     if (kinds == 0 && !part[TSR__LORA_DIFF_BIAS]) return "has an alpha and nothing else";
@@ -47,6 +50,8 @@ const char *tsr__lora_layer_fault(const tsr__lora_layer *layer) {
     if (loha && (!part[TSR__LOHA_W1_A] || !part[TSR__LOHA_W1_B] || !part[TSR__LOHA_W2_A] || !part[TSR__LOHA_W2_B]))
         return "has not all of hada_w1_a, hada_w1_b, hada_w2_a, hada_w2_b";
     if (loha && !part[TSR__LOHA_T1] != !part[TSR__LOHA_T2]) return "has one of hada_t1 and hada_t2";
+    if (glora && glora != 4) return "has not all of GLoRA's a1, a2, b1 and b2";
+    if (oft && !part[TSR__OFT_BLOCKS]) return "has a rescale without oft_blocks";
     return lokr ? fault_of_lokr(part) : NULL;
 }
 
@@ -290,8 +295,12 @@ static tsr_status add_kind(const tsr__lora_layer *layer, size_t rows, size_t col
     return add_lokr(layer, rows, columns, strength, weight, err);
 }
 
-int tsr__lora_layer_is_dora(const tsr__lora_layer *layer) {
+static int is_dora(const tsr__lora_layer *layer) {
     return layer->parts[TSR__LORA_DORA] != NULL;
+}
+
+int tsr__lora_layer_is_bound(const tsr__lora_layer *layer) {
+    return is_dora(layer) || tsr__lora_bound_is(layer);
 }
 
 /* by [rows]: scale / length of each row of weight. */
@@ -318,40 +327,70 @@ done:
     return status;
 }
 
-static tsr_status add_dora(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
-                           tsr_error *err) {
+/* A DoRA layer's measures: difference [rows, columns], and what each row or each input is multiplied by. */
+typedef struct dora {
+    float *difference, *by;
+    size_t inputs, taps;
+    int by_row;
+} dora;
+
+static void clear_dora(dora *d) {
+    free(d->difference);
+    free(d->by);
+}
+
+static tsr_status measure_dora(dora *d, const tsr__lora_layer *layer, size_t rows, size_t columns, const float *weight,
+                               tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__tensor_view *scale = layer->parts[TSR__LORA_DORA];
-    const int by_row = first_extent(scale) == rows;
-    const size_t count = scale->count, taps = by_row || !count ? 1 : columns / count;
-    float *changed = NULL, *by = NULL;
-    if (by_row ? count != rows : !count || first_extent(scale) != 1 || count * taps != columns) return TSR_BAD_ARGUMENT;
-    TSR_TRY(read_floats(&by, scale, err));
-    TSR_ALLOC_ZERO(err, changed, rows * columns);
-    TSR_TRY(add_kind(layer, rows, columns, 1.0f, changed, err));
-    add_scaled(changed, weight, rows * columns, 1.0f);
-    if (by_row) row_factors(by, weight, rows, columns);
-    else TSR_TRY(input_factors(by, changed, rows, count, taps, err));
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++) {
-            float *to = &weight[r * columns + c];
-            *to += strength * (changed[r * columns + c] * by[by_row ? r : c / taps] - *to);
-        }
+    const size_t count = scale->count;
+    float *changed = NULL;
+    d->by_row = first_extent(scale) == rows;
+    d->taps = d->by_row || !count ? 1 : columns / count;
+    d->inputs = count;
+    if (d->by_row ? count != rows : !count || first_extent(scale) != 1 || count * d->taps != columns)
+        return TSR_BAD_ARGUMENT;
+    TSR_TRY(read_floats(&d->by, scale, err));
+    TSR_ALLOC_ZERO(err, d->difference, rows * columns);
+    TSR_TRY(add_kind(layer, rows, columns, 1.0f, d->difference, err));
+    if (d->by_row) {
+        row_factors(d->by, weight, rows, columns);
+        goto done;
+    }
+    TSR_ALLOC(err, changed, rows * columns);
+    memcpy(changed, weight, rows * columns * sizeof *changed);
+    add_scaled(changed, d->difference, rows * columns, 1.0f);
+    TSR_TRY(input_factors(d->by, changed, rows, count, d->taps, err));
 done:
     free(changed);
-    free(by);
+    return status;
+}
+
+static tsr_status add_dora(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
+                           tsr_error *err) {
+    dora d = { 0 };
+    tsr_status status = measure_dora(&d, layer, rows, columns, weight, err);
+    for (size_t r = 0; status == TSR_OK && r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            float *to = &weight[r * columns + c];
+            *to += strength * ((*to + d.difference[r * columns + c]) * d.by[d.by_row ? r : c / d.taps] - *to);
+        }
+    clear_dora(&d);
     return status;
 }
 
 tsr_status tsr__lora_layer_add(const tsr__lora_layer *layer, size_t rows, size_t columns, float strength, float *weight,
                                tsr_error *err) {
-    return tsr__lora_layer_is_dora(layer) ? add_dora(layer, rows, columns, strength, weight, err)
-                                          : add_kind(layer, rows, columns, strength, weight, err);
+    if (is_dora(layer)) return add_dora(layer, rows, columns, strength, weight, err);
+    if (tsr__lora_bound_is(layer)) return tsr__lora_bound_add(layer, rows, columns, strength, weight, err);
+    return add_kind(layer, rows, columns, strength, weight, err);
 }
 
 void tsr__lora_factors_clear(tsr__lora_factors *factors) {
     free(factors->up);
     free(factors->down);
+    free(factors->row_gain);
+    free(factors->input_gain);
     memset(factors, 0, sizeof *factors);
 }
 
@@ -377,16 +416,97 @@ done:
     return status;
 }
 
-tsr_status tsr__lora_layer_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, size_t rows, size_t columns,
-                                   float strength, tsr_error *err) {
+/* The factors at strength 1 become DoRA's at that strength: W + strength ((W + D) by - W). */
+static void scale_factors(tsr__lora_factors *f, const dora *d, float strength) {
+    float *left = f->up ? f->up : f->down; /* has a row for each of W's */
+    const size_t width = f->up ? f->rank : f->columns, height = f->up ? f->rank : f->rows;
+    for (size_t i = 0; d->by_row && i < f->rows * width; i++) left[i] *= strength * d->by[i / width];
+    for (size_t i = 0; !d->by_row && i < height * f->columns; i++)
+        f->down[i] *= strength * d->by[i % f->columns / d->taps];
+}
+
+static tsr_status free_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, float strength, tsr_error *err) {
     tsr_status status = TSR_OK;
-    *out = (tsr__lora_factors){ .rows = rows, .columns = columns };
     if (layer->parts[TSR__LORA_UP]) return lora_factors(out, layer, strength, err);
-    TSR_ALLOC_ZERO(err, out->down, rows * columns);
-    status = tsr__lora_layer_add(layer, rows, columns, strength, out->down, err);
+    TSR_ALLOC_ZERO(err, out->down, out->rows * out->columns);
+    TSR_TRY(add_kind(layer, out->rows, out->columns, strength, out->down, err));
 done:
+    return status;
+}
+
+static tsr_status dora_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, float strength,
+                               const float *weight, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    dora d = { 0 };
+    TSR_TRY(measure_dora(&d, layer, out->rows, out->columns, weight, err));
+    TSR_TRY(free_factors(out, layer, 1.0f, err));
+    scale_factors(out, &d, strength);
+    for (size_t i = 0; i < d.inputs; i++) d.by[i] = 1.0f + strength * (d.by[i] - 1.0f);
+    out->inputs = d.inputs;
+    *(d.by_row ? &out->row_gain : &out->input_gain) = d.by;
+    d.by = NULL;
+done:
+    clear_dora(&d);
+    return status;
+}
+
+/* What is made of the weight itself, as a difference. */
+static tsr_status bound_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, float strength,
+                                const float *weight, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const size_t count = out->rows * out->columns;
+    TSR_ALLOC(err, out->down, count + 1);
+    memcpy(out->down, weight, count * sizeof *weight);
+    TSR_TRY(tsr__lora_bound_add(layer, out->rows, out->columns, strength, out->down, err));
+    for (size_t i = 0; i < count; i++) out->down[i] -= weight[i];
+done:
+    return status;
+}
+
+tsr_status tsr__lora_layer_factors(tsr__lora_factors *out, const tsr__lora_layer *layer, size_t rows, size_t columns,
+                                   float strength, const float *weight, tsr_error *err) {
+    *out = (tsr__lora_factors){ .rows = rows, .columns = columns };
+    tsr_status status = is_dora(layer)              ? dora_factors(out, layer, strength, weight, err)
+                        : tsr__lora_bound_is(layer) ? bound_factors(out, layer, strength, weight, err)
+                                                    : free_factors(out, layer, strength, err);
     if (status != TSR_OK) tsr__lora_factors_clear(out);
     return status;
+}
+
+static size_t count_of(const tsr__tensor_view *view) {
+    return view ? view->count : 0;
+}
+
+size_t tsr__lora_layer_term_values(const tsr__lora_layer *layer) {
+    const tsr__tensor_view *const *part = layer->parts;
+    if (part[TSR__LORA_UP]) {
+        const size_t core = part[TSR__LORA_MID] ? rest_extent(part[TSR__LORA_MID]) : 0,
+                     rank = first_extent(part[TSR__LORA_DOWN]);
+        return part[TSR__LORA_UP]->count + part[TSR__LORA_DOWN]->count * (core && rank ? core / rank : 1);
+    }
+    if (part[TSR__LOHA_T1]) /* [r, out], [r, in], [r, r, k, k] */
+        return rest_extent(part[TSR__LOHA_W1_A]) * rest_extent(part[TSR__LOHA_W1_B]) * rest_extent(part[TSR__LOHA_T1]) /
+               (first_extent(part[TSR__LOHA_W1_B]) ? first_extent(part[TSR__LOHA_W1_B]) : 1);
+    if (part[TSR__LOHA_W1_A]) return first_extent(part[TSR__LOHA_W1_A]) * rest_extent(part[TSR__LOHA_W1_B]);
+    if (part[TSR__GLORA_A1]) return first_extent(part[TSR__GLORA_B1]) * rest_extent(part[TSR__GLORA_B2]);
+    if (part[TSR__OFT_BLOCKS]) { /* its width is not in the file: about a square */
+        const size_t n =
+            (size_t)part[TSR__OFT_BLOCKS]->shape[part[TSR__OFT_BLOCKS]->rank ? part[TSR__OFT_BLOCKS]->rank - 1 : 0];
+        const size_t rows = n ? count_of(part[TSR__OFT_BLOCKS]) / n : 0;
+        return rows * rows;
+    }
+    if (part[TSR__LORA_DIFF] || part[TSR__LORA_DIFF_BIAS])
+        return count_of(part[TSR__LORA_DIFF]) + count_of(part[TSR__LORA_DIFF_BIAS]);
+    const size_t one = part[TSR__LOKR_W1] ? part[TSR__LOKR_W1]->count
+                                          : first_extent(part[TSR__LOKR_W1_A]) * rest_extent(part[TSR__LOKR_W1_B]);
+    const size_t two = part[TSR__LOKR_W2] ? part[TSR__LOKR_W2]->count
+                       : part[TSR__LOKR_T2]
+                           ? rest_extent(part[TSR__LOKR_W2_A]) * rest_extent(part[TSR__LOKR_W2_B]) *
+                                 (part[TSR__LOKR_T2]->count /
+                                      (first_extent(part[TSR__LOKR_T2]) * first_extent(part[TSR__LOKR_T2]) + 1) +
+                                  1)
+                           : first_extent(part[TSR__LOKR_W2_A]) * rest_extent(part[TSR__LOKR_W2_B]);
+    return one * two;
 }
 
 tsr_status tsr__lora_layer_add_bias(const tsr__lora_layer *layer, size_t count, float strength, float *bias,

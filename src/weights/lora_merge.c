@@ -67,7 +67,7 @@ static tsr_status merge(tsr__tensor_view **views_out, float **copies_out, const 
         views[i].data = copies + used;
         used += views[i].count;
     }
-    for (int i = 0; i < n && !partial; i++) TSR_TRY(tsr__lora_require_used(files[i].lora, err));
+    for (int i = 0; i < n && !partial; i++) TSR_TRY(tsr__lora_require_used(files[i].lora, TSR__LORA_MODEL, err));
     *views_out = views;
     *copies_out = copies;
     views = NULL;
@@ -88,7 +88,7 @@ tsr_status tsr__lora_merge(tsr__weights **out, const tsr__weights *base, const t
     size_t size = 0;
     const unsigned char *bytes = tsr__weights_bytes(base, &size);
     *out = NULL;
-    TSR_TRY(tsr__packed_refuse(base, "have adapters merged in (DoRA, and changes of norms)", err));
+    TSR_TRY(tsr__packed_refuse(base, "have adapters merged in", err));
     TSR_ALLOC_ZERO(err, files, n + 1);
     for (int i = 0; i < n; i++) {
         TSR_TRY(tsr__weights_open_any(&files[i].weights, adapters[i].path, err));

@@ -188,7 +188,7 @@ class Key(Packed):
         paint = ("generate", "--model", "m.tsrpack", "--prompt", "a", "--steps", "1", "--width", "64", "--height", "64",
                  "--precision", "f32", "--output", "x.png")
         original = ("a packed cache cannot", "give the original checkpoint instead", MODEL)
-        self.refused(1, original + ("adapters merged in",), *paint, "--lora", self.path("dora.safetensors"))
+        self.refused(1, original + ("adapters that hang on its numbers",), *paint, "--lora", self.path("dora.safetensors"))
         self.refused(1, original + ("joined with parts",), *paint, "--vae", "vae.safetensors")
         self.refused(1, original + ("be converted",), "convert", "m.tsrpack", "x.safetensors")
         self.refused(1, original + ("be packed again",), "convert", "m.tsrpack", "x.tsrpack")

@@ -129,6 +129,16 @@ void tsr__cpu_weigh_rows(tsr__nn *nn, tsr__tensor *inout, const tsr__tensor *x, 
             kernels->weigh(element(inout, row * c), x ? element(x, row * c) : NULL, weights[row], c);
 }
 
+void tsr__cpu_scale_channels(tsr__nn *nn, tsr__tensor *inout, const float *factors) {
+    const tsr__kernels *kernels = kernels_of(nn, inout);
+    size_t rows = tsr__tensor_rows(inout), each = rows_per_task(inout->c), tasks = tasks_of(rows, each);
+#pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)
+    for (size_t t = 0; t < tasks; t++) {
+        void *at = element(inout, t * each * (size_t)inout->c);
+        kernels->normalise(at, at, task_size(t, each, rows), inout->c, factors, 0);
+    }
+}
+
 void tsr__cpu_copy(tsr__nn *nn, tsr__tensor *out, const tsr__tensor *x) {
     size_t count = tsr__tensor_count(x), tasks = tasks_of(count, CHUNK), size = tsr__type_size(x->dtype);
 #pragma omp parallel for num_threads(nn->threads) schedule(static) if (tasks > 1)

@@ -97,8 +97,9 @@ static void compare(const char *name, int h, int w) {
     OK(tsr__lora_open(&lora, file, &err));
     OK(tsr__nn_terms_new(&terms, base.nn, &err));
     OK(tsr__nn_terms_new(&text_terms, base.nn, &err));
-    OK(tsr__net_terms_add(terms, base.nn, tsr__unet_weights(base.unet), lora, 0.7f, &err));
-    OK(tsr__net_terms_add(text_terms, base.nn, tsr__clip_weights(base.clip), lora, 0.7f, &err));
+    const tsr__net_adapter one_adapter = { lora, 0.7f };
+    OK(tsr__net_terms_add(terms, base.nn, tsr__unet_weights(base.unet), base.file, &one_adapter, 1, &err));
+    OK(tsr__net_terms_add(text_terms, base.nn, tsr__clip_weights(base.clip), base.file, &one_adapter, 1, &err));
     assert_int_equal(tsr__lora_unused(lora), 0);
     assert_true(tsr__nn_terms_count(terms) > 0);
 

@@ -409,6 +409,26 @@ static void decompose(double *w, const double *delta, const float *scale, int by
     }
 }
 
+/* The same as factors: row_gain .* W .* input_gain + up down. */
+static void expect_factors(tsr__lora *lora, const char *key, int columns, int taps, float strength, const float *weight,
+                           const double *want) {
+    tsr__lora_factors f;
+    int found = 0;
+    assert_int_equal(tsr__lora_find_factors(&f, lora, key, OUT, (size_t)columns, strength, weight, &found, NULL),
+                     TSR_OK);
+    assert_int_equal(found, 1);
+    assert_true(!f.row_gain != !f.input_gain);
+    for (int i = 0; i < OUT * columns; i++) {
+        const int row = i / columns, column = i % columns;
+        double value = (double)weight[i] * (double)(f.row_gain ? f.row_gain[row] : f.input_gain[column / taps]);
+        if (!f.up) value += (double)f.down[i];
+        for (size_t r = 0; f.up && r < f.rank; r++)
+            value += (double)f.up[(size_t)row * f.rank + r] * (double)f.down[r * (size_t)columns + (size_t)column];
+        if (!(fabs(value - want[i]) <= 4e-6 * (1 + fabs(want[i])))) fail_msg("[%d] %.9g, not %.9g", i, value, want[i]);
+    }
+    tsr__lora_factors_clear(&f);
+}
+
 static void expect_dora(const char *key, int by_row, int inputs, int taps, float strength, const double *delta,
                         const float *scale) {
     float values[OUT * IN * K];
@@ -416,16 +436,12 @@ static void expect_dora(const char *key, int by_row, int inputs, int taps, float
     const int64_t shape[4] = { OUT, inputs, taps == 1 ? 1 : 3, taps == 1 ? 1 : 3 };
     tsr__weights *weights = finish();
     tsr__lora *lora = NULL;
-    tsr__lora_factors factors;
     tsr_error err = TSR_ERROR_INIT;
-    int found = 1;
     for (int i = 0; i < OUT * inputs * taps; i++) want[i] = values[i] = next_value();
     decompose(want, delta, scale, by_row, OUT, inputs, taps, strength);
     if (tsr__lora_open(&lora, weights, &err) != TSR_OK) fail_msg("%s", err.message);
-    assert_true(tsr__lora_is_dora(lora));
-    assert_int_equal(tsr__lora_find_factors(&factors, lora, key, OUT, (size_t)(inputs * taps), 1.0f, &found, &err),
-                     TSR_OK);
-    assert_int_equal(found, 0);
+    assert_true(tsr__lora_is_bound(lora, key));
+    expect_factors(lora, key, inputs * taps, taps, strength, values, want);
     if (tsr__lora_add(lora, key, shape, taps == 1 ? 2 : 4, strength, values, NULL, &err) != TSR_OK)
         fail_msg("%s", err.message);
     for (int i = 0; i < OUT * inputs * taps; i++)
@@ -585,8 +601,13 @@ static void require_used__names_the_family(void **state) {
     assert_int_equal(tsr__lora_add(lora, UNET_KEY, (const int64_t[]){ 1, 1 }, 2, 1.0f, NULL, &changed, NULL), TSR_OK);
     assert_int_equal(changed, 0);
     assert_int_equal(tsr__lora_unused(lora), 1);
-    assert_non_null(strstr(tsr__lora_first_unused(lora), "double_blocks"));
-    assert_int_equal(tsr__lora_require_used(lora, &err), TSR_UNSUPPORTED);
+    const char *first = NULL;
+    assert_int_equal(tsr__lora_unused_of(lora, TSR__LORA_MODEL, &first), 1);
+    assert_non_null(strstr(first, "double_blocks"));
+    assert_int_equal(tsr__lora_unused_of(lora, TSR__LORA_TEXT, &first), 0);
+    assert_null(first);
+    assert_int_equal(tsr__lora_require_used(lora, TSR__LORA_TEXT, NULL), TSR_OK); /* it has nothing for text */
+    assert_int_equal(tsr__lora_require_used(lora, TSR__LORA_MODEL, &err), TSR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "none of this adapter's 1 layers"));
     assert_non_null(strstr(err.message, "made for Flux"));
     tsr__lora_free(lora);
@@ -624,7 +645,7 @@ static void add__golden_adapters_fit_whole(void **state) {
         }
         assert_int_equal(tsr__lora_unused(lora), 0);
         assert_int_equal(tsr__lora_used(lora), met);
-        assert_int_equal(tsr__lora_require_used(lora, NULL), TSR_OK);
+        assert_int_equal(tsr__lora_require_used(lora, TSR__LORA_MODEL, NULL), TSR_OK);
         print_message("%s: %zu layers\n", files[f], met);
         tsr__lora_free(lora);
         tsr__weights_close(weights);
