@@ -134,7 +134,7 @@ static void memory__keeps_adapters_of_a_swapped_model(void **state) {
     assert_memory_not_equal(with->items[0].latent->values, without->items[0].latent->values, 256 * sizeof(float));
     tsr_workflow_outputs_free(with);
     tsr_workflow_outputs_free(without);
-    expect_same(&f, lora_regions, ROOM, TSR_HISTORY_KEEP, 3); /* once more: LoraLoader looked at the network first */
+    expect_same(&f, lora_regions, ROOM, TSR_HISTORY_KEEP, 2);
     fixture_close(&f);
 }
 
