@@ -513,6 +513,24 @@ static void open__refuses_what_it_cannot_merge(void **state) {
     (void)ADD(UNET_NAME ".dora_scale", OUT, 1);
     expect_refusal("dora_scale and no low rank");
     begin();
+    (void)ADD(UNET_NAME ".oft_blocks", 2, 3, 3);
+    (void)ADD(UNET_NAME ".dora_scale", OUT, 1);
+    expect_refusal("dora_scale and no low rank");
+    begin();
+    (void)ADD(UNET_NAME ".rescale", OUT, 1);
+    expect_refusal("a rescale without oft_blocks");
+    begin();
+    (void)ADD(UNET_NAME ".a1.weight", IN, R);
+    (void)ADD(UNET_NAME ".a2.weight", R, IN);
+    (void)ADD(UNET_NAME ".b1.weight", OUT, R);
+    expect_refusal("has not all of GLoRA's a1, a2, b1 and b2");
+    begin();
+    (void)ADD(UNET_NAME ".set_weight", OUT, IN);
+    expect_refusal("replaced weights");
+    begin();
+    (void)ADD(UNET_NAME ".oft_diag", OUT, IN);
+    expect_refusal("OFT of an early LyCORIS");
+    begin();
     (void)ADD(UNET_NAME ".lora_up.weight", OUT, R);
     (void)ADD(UNET_NAME ".lora_down.weight", R, IN);
     (void)ADD(UNET_NAME ".diff", OUT, IN);
@@ -577,6 +595,24 @@ static void add__misfits_end_in_one_line(void **state) {
     (void)ADD(UNET_NAME ".diff", IN, OUT);
     expect_misfit("does not fit");
     begin();
+    (void)ADD(UNET_NAME ".a1.weight", IN + 1, R);
+    (void)ADD(UNET_NAME ".a2.weight", R, IN + 1);
+    (void)ADD(UNET_NAME ".b1.weight", OUT, R);
+    (void)ADD(UNET_NAME ".b2.weight", R, IN);
+    expect_misfit("does not fit");
+    begin();
+    (void)ADD(UNET_NAME ".oft_blocks", 2, 2, 2); /* four rows, not six */
+    expect_misfit("does not fit");
+    begin();
+    (void)ADD(UNET_NAME ".oft_blocks", 2, 3, 2);
+    expect_misfit("does not fit");
+    begin();
+    (void)ADD(UNET_NAME ".oft_blocks", 3, 3, 2, 2); /* the third round would deal rows 4 apart */
+    expect_misfit("does not fit");
+    begin();
+    (void)ADD(UNET_NAME ".oft_blocks", 6);
+    expect_misfit("does not fit");
+    begin();
     (void)ADD(UNET_NAME ".lora_up.weight", OUT, R);
     (void)ADD(UNET_NAME ".lora_down.weight", R, IN);
     (void)ADD(UNET_NAME ".dora_scale", OUT + 1, 1);
@@ -613,6 +649,67 @@ static void require_used__names_the_family(void **state) {
     tsr__lora_free(lora);
     tsr__weights_close(weights);
     free(maker.bytes);
+}
+
+/* A LoRA of one layer, [out, in], in none of whose networks the model has it. */
+static void made_for__is_told_by_names_and_widths(void **state) {
+    static const struct {
+        const char *layer, *family;
+        int in;
+    } cases[] = {
+        { "lora_unet_single_transformer_blocks_1_attn_to_q", "Flux", 4 },
+        { "transformer.single_transformer_blocks.1.attn.to_q", "Flux", 4 },
+        { "diffusion_model.double_blocks.1.img_mlp.0", "Flux", 4 },
+        { "lora_unet_joint_blocks_1_context_block_attn_qkv", "SD3", 4 },
+        { "transformer.transformer_blocks.1.attn.add_q_proj", "SD3", 4 },
+        { "diffusion_model.blocks.1.cross_attn.k", "Wan", 4 },
+        { "lora_unet_blocks_1_self_attn_q", "Wan", 4 },
+        { "transformer_blocks.1.img_mlp.net.2", "Qwen-Image", 4 },
+        { "lora_te2_text_model_encoder_layers_9_mlp_fc1", "SDXL", 4 },
+        { "lora_unet_input_blocks_7_1_transformer_blocks_9_attn2_to_k", "SDXL", 2048 },
+        { "lora_unet_down_blocks_9_attentions_1_transformer_blocks_0_attn2_to_k", "SD1", 768 },
+        { "unet.down_blocks.9.attentions.1.transformer_blocks.0.attn2.to_k", "SD2", 1024 },
+        { "lora_unet_tower_9", "another model", 4 },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char up[160], down[160], says[64];
+        tsr_error err = TSR_ERROR_INIT;
+        tsr__lora *lora = NULL;
+        (void)snprintf(up, sizeof up, "%s.lora_up.weight", cases[i].layer);
+        (void)snprintf(down, sizeof down, "%s.lora_down.weight", cases[i].layer);
+        (void)snprintf(says, sizeof says, "made for %s", cases[i].family);
+        begin();
+        (void)ADD(up, 4, 1);
+        (void)ADD(down, 1, cases[i].in);
+        tsr__weights *weights = finish();
+        assert_int_equal(tsr__lora_open(&lora, weights, NULL), TSR_OK);
+        assert_int_equal(tsr__lora_require_used(lora, TSR__LORA_MODEL, &err), TSR_UNSUPPORTED);
+        if (!strstr(err.message, says)) fail_msg("%s: \"%s\"", cases[i].layer, err.message);
+        tsr__lora_free(lora);
+        tsr__weights_close(weights);
+        free(maker.bytes);
+    }
+}
+
+/* Files of other kinds are called by their names. */
+static void open__says_what_a_file_is_instead(void **state) {
+    (void)state;
+    begin();
+    (void)ADD("emb_params", 2, 768);
+    expect_refusal("holds no LoRA or other adapter (none of its 1 tensors is part of one): it is a textual-inversion");
+    begin();
+    (void)ADD("clip_l", 1, 768);
+    (void)ADD("clip_g", 1, 1280);
+    expect_refusal("it is a textual-inversion embedding");
+    begin();
+    (void)ADD("zero_convs.0.0.weight", 4, 4, 1, 1);
+    (void)ADD("input_hint_block.0.weight", 4, 3, 3, 3);
+    (void)ADD("input_blocks.0.0.weight", 4, 4, 3, 3);
+    expect_refusal("it is a ControlNet");
+    begin();
+    (void)ADD("some.thing", 2);
+    expect_refusal("(none of its 1 tensors is part of one)");
 }
 
 /* Every layer of the golden adapters fits the golden checkpoint, and each changes what it meets. */
@@ -672,6 +769,8 @@ int main(void) {
         cmocka_unit_test(open__refuses_what_it_cannot_merge),
         cmocka_unit_test(add__misfits_end_in_one_line),
         cmocka_unit_test(require_used__names_the_family),
+        cmocka_unit_test(made_for__is_told_by_names_and_widths),
+        cmocka_unit_test(open__says_what_a_file_is_instead),
         cmocka_unit_test(add__golden_adapters_fit_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
