@@ -11,12 +11,21 @@
 #include "options.h"
 
 int command_inspect(int argc, char **argv) {
-    if (argc == 0) return usage_error("inspect needs a file: tessera inspect FILE...");
+    int json = 0, files = 0;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) json = 1;
+        else if (strncmp(argv[i], "--", 2) == 0) return usage_error("inspect has no option '%.80s'", argv[i]);
+        else files++;
+    }
+    if (!files) return usage_error("inspect needs a file: tessera inspect [--json] FILE...");
     for (int i = 0; i < argc; i++) {
         tsr_error err = TSR_ERROR_INIT;
         char *text = NULL;
-        if (tsr_inspect_file(&text, argv[i], &err) != TSR_OK) return report(&err);
+        if (strcmp(argv[i], "--json") == 0) continue;
+        tsr_status status = json ? tsr_inspect_file_json(&text, argv[i], &err) : tsr_inspect_file(&text, argv[i], &err);
+        if (status != TSR_OK) return report(&err);
         fputs(text, stdout);
+        if (json) fputc('\n', stdout);
         tsr_free(text);
     }
     return 0;
@@ -60,9 +69,8 @@ static const struct command {
     { "run", "run a ComfyUI workflow; `tessera run --help` lists the options", command_run },
     { "serve", "serve ComfyUI's interface and a page; `tessera serve --help` lists the options", command_serve },
     { "nodes", "list the nodes that run knows, or describe one [NAME]", command_nodes },
-    { "inspect", "say what a checkpoint, a picture or a latent file contains", command_inspect },
-    { "convert", "write a model in another layout; `tessera convert --help` lists the options",
-      command_convert },
+    { "inspect", "say what a model, a picture or a latent file contains [--json] FILE...", command_inspect },
+    { "convert", "write a model in another layout; `tessera convert --help` lists the options", command_convert },
     { "samplers", "list the samplers", command_samplers },
     { "schedulers", "list the schedulers", command_schedulers },
     { "options", "print all options [--format help|man|md]", command_options },

@@ -173,6 +173,10 @@ TSR_API tsr_status tsr_engine_encode(tsr_latent **out, tsr_engine *engine, const
 /* --- files ---------------------------------------------------------------------------------------------------------------- */
 /* What a checkpoint, a picture or a latent file contains, as text; *out is released with tsr_free. */
 TSR_API tsr_status tsr_inspect_file(char **out, const char *path, tsr_error *err);
+/* The same as one JSON object on one line, for programs: file, kind ("sdxl", "lora", "picture", "unknown", ...), and where they are
+ * known family, layout, container, tensors, parameters, bytes, parts, types, unet, adapter, latent, metadata; of a
+ * picture width, height, alpha, texts, scene. *out is released with tsr_free. */
+TSR_API tsr_status tsr_inspect_file_json(char **out, const char *path, tsr_error *err);
 
 /* Types of numbers that models are written with. */
 typedef enum tsr_weight_type {

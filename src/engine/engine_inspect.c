@@ -1,14 +1,13 @@
-/* engine/engine_inspect.c - what a file contains, told to a person: checkpoint, picture or latent. */
+/* engine/engine_inspect.c - what a file contains, told to a person: checkpoint, picture or latent; engine_inspect_json.c tells
+ * it to programs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
-#include "weights/control_open.h"
-#include "weights/model_open.h"
+#include "engine/file_facts.h"
 #include "weights/packed_file.h"
-#include "weights/taesd_files.h"
 
 /* Appends to *text; 0 when memory is out. */
 static int add(char **text, char *more) {
@@ -21,16 +20,12 @@ static int add(char **text, char *more) {
 
 /* --- weights -------------------------------------------------------------------------------------------------------------------- */
 /* "types: F16 in 748 tensors (46.2 MiB), ..." */
-static char *dtype_line(const tsr__checkpoint_info *info, const tsr__weights *weights) {
-    size_t bytes[TSR_DTYPE_COUNT_] = { 0 };
+static char *dtype_line(const tsr__file_facts *facts) {
     char *text = tsr__strdup("types:");
-    (void)tsr__packed_count(weights, &bytes[TSR_DTYPE_PACKED]);
-    for (size_t i = 0; i < tsr__weights_count(weights); i++)
-        bytes[tsr__weights_at(weights, i)->dtype] += tsr__tensor_bytes(tsr__weights_at(weights, i));
     for (int i = 0; i < TSR_DTYPE_COUNT_; i++)
-        if (info->dtypes[i])
-            add(&text, tsr__format(" %s in %zu tensors (%.1f MiB),", tsr__dtype_name((tsr__dtype)i), info->dtypes[i],
-                                   (double)bytes[i] / (1 << 20)));
+        if (facts->info.dtypes[i])
+            add(&text, tsr__format(" %s in %zu tensors (%.1f MiB),", tsr__dtype_name((tsr__dtype)i),
+                                   facts->info.dtypes[i], (double)facts->bytes[i] / (1 << 20)));
     if (text && *text) text[strlen(text) - 1] = '\n';
     return text;
 }
@@ -51,19 +46,6 @@ static char *latent_text(const tsr__weights *weights) {
     return tsr__format("latent: %lld of %lld channels, %lldx%lld (a picture of %lldx%lld)\n", (long long)view->shape[0],
                        (long long)view->shape[1], (long long)view->shape[3], (long long)view->shape[2],
                        (long long)view->shape[3] * 8, (long long)view->shape[2] * 8);
-}
-
-/* What the file is by its first bytes; the reader has checked them. */
-static const char *container_of(const char *path) {
-    unsigned char head[4] = { 0 };
-    struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return "diffusers folder";
-    FILE *file = fopen(path, "rb");
-    size_t n = file ? fread(head, 1, sizeof head, file) : 0;
-    if (file) fclose(file);
-    if (n == 4 && memcmp(head, "GGUF", 4) == 0) return "GGUF";
-    if (n == 4 && memcmp(head, "PK\x03\x04", 4) == 0) return "PyTorch (zip)";
-    return head[0] == 0x80 ? "PyTorch (pickle)" : "safetensors";
 }
 
 /* What a packed cache was made for, whether that is here, and what it was made from. */
@@ -93,80 +75,48 @@ static char *packed_text(const tsr__weights *weights) {
     return text;
 }
 
-static char *model_text(const tsr__weights *weights, const tsr__checkpoint_info *info) {
-    const char *config = tsr__weights_metadata(weights, "tessera.config");
-    const tsr__family *family = NULL;
-    tsr_prediction prediction = TSR_PREDICTION_EPS;
-    tsr_error ignored = TSR_ERROR_INIT;
-    int zero_snr = 0;
+static char *model_text(const tsr__file_facts *facts) {
+    const tsr__checkpoint_info *info = &facts->info;
+    if (*facts->unusable) return tsr__format("it cannot be used as a UNet: %s\n", facts->unusable);
     char *text = tsr__format("UNet: %lld channels, %lld going in, context width %lld", (long long)info->unet_channels,
                              (long long)info->unet_in_channels, (long long)info->context_width);
     if (info->text_width || info->vae_channels)
         add(&text, tsr__format("; text width %lld; %lld latent channels", (long long)info->text_width,
                                (long long)info->vae_channels));
     add(&text, tsr__strdup("\n"));
-    if (tsr__family_find(&family, weights, info, 1, &ignored) != TSR_OK) return text;
-    if (tsr__family_prediction(&prediction, family, weights, info, config, &ignored) != TSR_OK) return text;
-    if (tsr__family_zero_snr(&zero_snr, weights, config, &ignored) != TSR_OK) return text;
-    add(&text, tsr__format("family %s%s, predicts %s%s\n", family->name, tsr__checkpoint_variant_name(info->variant),
-                           prediction == TSR_PREDICTION_V ? "v" : "eps", zero_snr ? ", zero terminal SNR" : ""));
+    if (!facts->has_network) return text;
+    add(&text,
+        tsr__format("family %s%s, predicts %s%s\n", facts->family, tsr__checkpoint_variant_name(info->variant),
+                    facts->prediction == TSR_PREDICTION_V ? "v" : "eps", facts->zero_snr ? ", zero terminal SNR" : ""));
     return text;
-}
-
-/* A file of one UNet, opened as --unet opens it. */
-static char *unet_text(const char *path) {
-    tsr__weights *weights = NULL;
-    tsr__model_files files = { .unet = path };
-    tsr__checkpoint_info info;
-    tsr_error reason = TSR_ERROR_INIT;
-    if (tsr__model_open(&weights, &files, &reason) != TSR_OK)
-        return tsr__format("it cannot be used as a UNet: %s\n", reason.message);
-    tsr__checkpoint_describe(&info, weights);
-    char *text = model_text(weights, &info);
-    tsr__weights_close(weights);
-    return text;
-}
-
-/* The tensor of a layer whose first side is the rank, by how its name goes on. */
-static int is_rank_tensor(const char *name) {
-    static const char *const parts[] = {
-        ".lora_down.", ".lora.down.", "_lora.down.", ".lora_A.", ".lora_linear_layer.down.",
-        ".hada_w1_b",  ".lokr_w1_b",  ".lokr_w2_b"
-    };
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (strstr(name, parts[i])) return 1;
-    return 0;
 }
 
 /* Ranks from the smallest to the largest, how many layers, and for which family by the width of the text they see. */
-static char *lora_text(const tsr__weights *weights) {
-    long long lowest = 0, highest = 0, context = 0;
-    size_t layers = 0, dora = 0;
-    for (size_t i = 0; i < tsr__weights_count(weights); i++) {
-        const tsr__tensor_view *view = tsr__weights_at(weights, i);
-        if (strstr(view->name, ".dora_scale")) dora++;
-        if (!is_rank_tensor(view->name) || view->rank < 2) continue;
-        const long long rank = (long long)view->shape[0];
-        if (!layers || rank < lowest) lowest = rank;
-        if (rank > highest) highest = rank;
-        layers++;
-        if (strstr(view->name, "attn2_to_k") || strstr(view->name, "attn2.to_k")) context = (long long)view->shape[1];
-    }
-    const char *family = context == 768 ? "SD1" : context == 1024 ? "SD2" : context == 2048 ? "SDXL" : NULL;
+static char *lora_text(const tsr__file_facts *facts) {
+    const long long lowest = facts->adapter.lowest, highest = facts->adapter.highest;
+    const size_t layers = facts->adapter.layers;
     char *text = layers == 0 ? tsr__strdup("adapter: no low-rank layers")
                  : lowest == highest
                      ? tsr__format("adapter: %zu low-rank layers of rank %lld", layers, highest)
                      : tsr__format("adapter: %zu low-rank layers of rank %lld to %lld", layers, lowest, highest);
-    if (dora) add(&text, tsr__format(", %zu of DoRA", dora));
-    if (family) add(&text, tsr__format(", made for %s", family));
+    if (facts->adapter.dora) add(&text, tsr__format(", %zu of DoRA", facts->adapter.dora));
+    if (facts->family) add(&text, tsr__format(", made for %s", facts->family));
     add(&text, tsr__strdup("\n"));
     return text;
 }
 
-static char *tiny_text(const tsr__weights *weights) {
-    tsr__taesd_found found;
+/* A file of unknown kind: some of its names may tell a reader more. */
+static char *names_text(const tsr__file_facts *facts) {
+    char *text = tsr__strdup("it holds:");
+    for (size_t i = 0; i < facts->info.tensors && i < 4; i++)
+        add(&text, tsr__format("%s %.100s", i ? "," : "", tsr__weights_at(facts->weights, i)->name));
+    add(&text, tsr__strdup(facts->info.tensors > 4 ? ", ...\n" : "\n"));
+    return text;
+}
+
+static char *tiny_text(const tsr__taesd_found *tiny) {
+    const tsr__taesd_found found = *tiny;
     char channels[32] = "";
-    if (!tsr__taesd_find(&found, weights)) return tsr__strdup("");
     if (found.channels) (void)snprintf(channels, sizeof channels, ", %lld latent channels", (long long)found.channels);
     char *text = tsr__format("TAESD: %s%s%s, %lld wide%s; ", found.has_encoder ? "encoder" : "",
                              found.has_encoder && found.has_decoder ? " and " : "", found.has_decoder ? "decoder" : "",
@@ -211,6 +161,30 @@ static char *control_text(const tsr__weights *weights, tsr__checkpoint_kind kind
     return text;
 }
 
+/* What is told of each kind of file. */
+static char *kind_text(const tsr__file_facts *facts) {
+    switch (facts->info.kind) {
+    case TSR_CHECKPOINT_SD1:
+    case TSR_CHECKPOINT_SD2:
+    case TSR_CHECKPOINT_SDXL:
+    case TSR_CHECKPOINT_LDM_UNET:
+    case TSR_CHECKPOINT_DIFFUSERS_UNET: return model_text(facts);
+    case TSR_CHECKPOINT_CONTROLNET:
+    case TSR_CHECKPOINT_CONTROL_UNION:
+    case TSR_CHECKPOINT_CONTROL_LORA:
+    case TSR_CHECKPOINT_CONTROL_DIFFERENCE:
+    case TSR_CHECKPOINT_T2I_ADAPTER: return control_text(facts->weights, facts->info.kind);
+    case TSR_CHECKPOINT_LORA: return lora_text(facts);
+    case TSR_CHECKPOINT_TAESD: return facts->has_tiny ? tiny_text(&facts->tiny) : tsr__strdup("");
+    case TSR_CHECKPOINT_LATENT: return latent_text(facts->weights);
+    case TSR_CHECKPOINT_UNKNOWN: return names_text(facts);
+    case TSR_CHECKPOINT_EMBEDDING:
+        return tsr__format("embedding: %lld vectors%s%s\n", facts->vectors, facts->family ? ", made for " : "",
+                           facts->family ? facts->family : "");
+    default: return tsr__strdup("");
+    }
+}
+
 /* "key: value", values cut short and on one line. */
 static tsr_status add_metadata(char **out, const tsr__weights *weights, tsr_error *err) {
     enum { LONGEST = 160 };
@@ -232,55 +206,29 @@ done:
     return status;
 }
 
-/* The weights of a folder that is no whole model but a control network; *file NULL: it is something else. */
-static tsr_status control_folder(char **file, const char *path, tsr_error *err) {
-    struct stat info;
-    *file = NULL;
-    char *index = tsr__format("%s/model_index.json", path);
-    if (!index) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-    const int wanted = stat(path, &info) == 0 && S_ISDIR(info.st_mode) && stat(index, &info) != 0;
-    free(index);
-    tsr_error ignored = TSR_ERROR_INIT;
-    if (wanted && tsr__control_path(file, path, &ignored) != TSR_OK) *file = NULL;
-    return TSR_OK;
-}
-
 static tsr_status inspect_weights(char **out, const char *path, tsr_error *err) {
     tsr_status status = TSR_OK;
-    tsr__weights *weights = NULL;
-    tsr__model_files files = { .model = path };
-    tsr__checkpoint_info info;
-    char *inner = NULL;
+    tsr__file_facts facts = { 0 };
     *out = NULL;
-    TSR_TRY(control_folder(&inner, path, err));
-    if (inner) files.model = inner;
-    TSR_TRY(tsr__model_open(&weights, &files, err));
-    tsr__checkpoint_describe(&info, weights);
-    *out = tsr__format("%s: %s (%s), %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info.kind),
-                       tsr__packed_info_of(weights) ? "packed cache" : container_of(path), info.tensors,
-                       (double)info.parameters * 1e-6);
-    int good = add(out, parts_text(&info)) && add(out, dtype_line(&info, weights));
-    if (good && tsr__packed_info_of(weights)) good = add(out, packed_text(weights));
-    if (good && info.unet_channels) good = add(out, model_text(weights, &info));
-    if (good && (info.kind == TSR_CHECKPOINT_LDM_UNET || info.kind == TSR_CHECKPOINT_DIFFUSERS_UNET))
-        good = add(out, unet_text(path));
-    if (good && info.kind == TSR_CHECKPOINT_LORA) good = add(out, lora_text(weights));
-    if (good && info.kind == TSR_CHECKPOINT_TAESD) good = add(out, tiny_text(weights));
-    if (good && info.kind >= TSR_CHECKPOINT_CONTROLNET && info.kind <= TSR_CHECKPOINT_T2I_ADAPTER)
-        good = add(out, control_text(weights, info.kind));
-    if (good && info.kind == TSR_CHECKPOINT_LATENT) good = add(out, latent_text(weights));
+    TSR_TRY(tsr__file_facts_open(&facts, path, err));
+    const tsr__checkpoint_info *info = &facts.info;
+    *out = tsr__format("%s: %s (%s), %zu tensors, %.2f M parameters\n", path, tsr__checkpoint_kind_name(info->kind),
+                       facts.container, info->tensors, (double)info->parameters * 1e-6);
+    int good = add(out, parts_text(info)) && add(out, dtype_line(&facts));
+    if (good && facts.layout) good = add(out, tsr__format("layout: %s\n", facts.layout));
+    if (good && tsr__packed_info_of(facts.weights)) good = add(out, packed_text(facts.weights));
+    good = good && add(out, kind_text(&facts));
     if (!good) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
-    TSR_TRY(add_metadata(out, weights, err));
-    if (*info.missing && info.kind <= TSR_CHECKPOINT_SDXL)
-        good = add(out, tsr__format("as a checkpoint it lacks: %s\n", info.missing));
+    TSR_TRY(add_metadata(out, facts.weights, err));
+    if (*info->missing && info->kind != TSR_CHECKPOINT_UNKNOWN && info->kind <= TSR_CHECKPOINT_SDXL)
+        good = add(out, tsr__format("as a checkpoint it lacks: %s\n", info->missing));
     if (!good) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
 done:
     if (status != TSR_OK) {
         free(*out);
         *out = NULL;
     }
-    tsr__weights_close(weights);
-    free(inner);
+    tsr__file_facts_clear(&facts);
     return status;
 }
 
@@ -337,18 +285,41 @@ done:
     return status;
 }
 
-tsr_status tsr_inspect_file(char **out, const char *path, tsr_error *err) {
+static int is_picture(const char *path) {
     unsigned char head[12] = { 0 };
     struct stat info;
-    *out = NULL;
     /* A pipe without a writer would hold fopen for ever; inspect_weights says what is wrong with one. */
     FILE *file = stat(path, &info) == 0 && S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
-    if (file) {
-        size_t n = fread(head, 1, sizeof head, file);
-        fclose(file);
-        int picture = (n >= 8 && memcmp(head, "\x89PNG", 4) == 0) || (n >= 3 && memcmp(head, "\xff\xd8\xff", 3) == 0) ||
-                      (n >= 12 && memcmp(head, "RIFF", 4) == 0 && memcmp(head + 8, "WEBP", 4) == 0);
-        if (picture) return inspect_picture(out, path, err);
+    if (!file) return 0;
+    size_t n = fread(head, 1, sizeof head, file);
+    fclose(file);
+    return (n >= 8 && memcmp(head, "\x89PNG", 4) == 0) || (n >= 3 && memcmp(head, "\xff\xd8\xff", 3) == 0) ||
+           (n >= 12 && memcmp(head, "RIFF", 4) == 0 && memcmp(head + 8, "WEBP", 4) == 0);
+}
+
+tsr_status tsr_inspect_file(char **out, const char *path, tsr_error *err) {
+    *out = NULL;
+    return is_picture(path) ? inspect_picture(out, path, err) : inspect_weights(out, path, err);
+}
+
+tsr_status tsr_inspect_file_json(char **out, const char *path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_image *image = NULL;
+    tsr__file_facts facts = { 0 };
+    char *scene = NULL;
+    tsr_error unreadable = TSR_ERROR_INIT;
+    *out = NULL;
+    if (is_picture(path)) {
+        TSR_TRY(tsr_image_load(&image, path, err));
+        if (tsr_image_text(image, "tessera")) (void)readable_scene(&scene, image, &unreadable);
+        TSR_TRY(tsr__inspect_picture_json(out, path, image, scene, err));
+    } else {
+        TSR_TRY(tsr__file_facts_open(&facts, path, err));
+        TSR_TRY(tsr__inspect_weights_json(out, &facts, err));
     }
-    return inspect_weights(out, path, err);
+done:
+    free(scene);
+    tsr_image_free(image);
+    tsr__file_facts_clear(&facts);
+    return status;
 }

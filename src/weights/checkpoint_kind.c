@@ -84,8 +84,11 @@ static const struct {
     { UPSCALER, ANYWHERE, ".rdb1.conv1." },
     { UPSCALER, ANYWHERE, ".RDB1.conv1." },
     { UPSCALER, WHOLE, "body.0.weight" },
+    { LORA, AT_START, "lora_unet_" },
+    { LORA, AT_START, "lora_te" },
     { LATENT, WHOLE, "latent_tensor" },
     { EMBEDDING, WHOLE, "emb_params" },
+    { EMBEDDING, AT_START, "string_to_param." },
     { EMBEDDING, WHOLE, "clip_l" },
     { EMBEDDING, WHOLE, "clip_g" },
 };
@@ -121,27 +124,29 @@ static const struct {
     { TSR_CHECKPOINT_UPSCALER, UPSCALER, 0 },
 };
 
-static const char *const KIND_NAMES[TSR_CHECKPOINT_KIND_COUNT_] = {
-    [TSR_CHECKPOINT_UNKNOWN] = "a file of unknown kind",
-    [TSR_CHECKPOINT_SD1] = "an SD1 checkpoint",
-    [TSR_CHECKPOINT_SD2] = "an SD2 checkpoint",
-    [TSR_CHECKPOINT_SDXL] = "an SDXL checkpoint",
-    [TSR_CHECKPOINT_SD3] = "an SD3 model",
-    [TSR_CHECKPOINT_FLUX] = "a Flux model",
-    [TSR_CHECKPOINT_LDM_UNET] = "a UNet alone",
-    [TSR_CHECKPOINT_DIFFUSERS_UNET] = "a UNet in diffusers layout",
-    [TSR_CHECKPOINT_CONTROLNET] = "a ControlNet",
-    [TSR_CHECKPOINT_CONTROL_UNION] = "a union ControlNet",
-    [TSR_CHECKPOINT_CONTROL_LORA] = "a control-LoRA",
-    [TSR_CHECKPOINT_CONTROL_DIFFERENCE] = "a ControlNet kept as a difference",
-    [TSR_CHECKPOINT_T2I_ADAPTER] = "a T2I-Adapter",
-    [TSR_CHECKPOINT_LORA] = "a LoRA",
-    [TSR_CHECKPOINT_VAE] = "a VAE alone",
-    [TSR_CHECKPOINT_TAESD] = "a tiny VAE (TAESD)",
-    [TSR_CHECKPOINT_TEXT_ENCODER] = "a text encoder alone",
-    [TSR_CHECKPOINT_UPSCALER] = "a picture upscaler",
-    [TSR_CHECKPOINT_LATENT] = "a latent picture",
-    [TSR_CHECKPOINT_EMBEDDING] = "a textual-inversion embedding",
+static const struct {
+    const char *name, *word; /* for people and for programs */
+} KINDS[TSR_CHECKPOINT_KIND_COUNT_] = {
+    [TSR_CHECKPOINT_UNKNOWN] = { "a file of unknown kind", "unknown" },
+    [TSR_CHECKPOINT_SD1] = { "an SD1 checkpoint", "sd1" },
+    [TSR_CHECKPOINT_SD2] = { "an SD2 checkpoint", "sd2" },
+    [TSR_CHECKPOINT_SDXL] = { "an SDXL checkpoint", "sdxl" },
+    [TSR_CHECKPOINT_SD3] = { "an SD3 model", "sd3" },
+    [TSR_CHECKPOINT_FLUX] = { "a Flux model", "flux" },
+    [TSR_CHECKPOINT_LDM_UNET] = { "a UNet alone", "unet" },
+    [TSR_CHECKPOINT_DIFFUSERS_UNET] = { "a UNet in diffusers layout", "unet" },
+    [TSR_CHECKPOINT_CONTROLNET] = { "a ControlNet", "controlnet" },
+    [TSR_CHECKPOINT_CONTROL_UNION] = { "a union ControlNet", "control_union" },
+    [TSR_CHECKPOINT_CONTROL_LORA] = { "a control-LoRA", "control_lora" },
+    [TSR_CHECKPOINT_CONTROL_DIFFERENCE] = { "a ControlNet kept as a difference", "control_difference" },
+    [TSR_CHECKPOINT_T2I_ADAPTER] = { "a T2I-Adapter", "t2i_adapter" },
+    [TSR_CHECKPOINT_LORA] = { "a LoRA", "lora" },
+    [TSR_CHECKPOINT_VAE] = { "a VAE alone", "vae" },
+    [TSR_CHECKPOINT_TAESD] = { "a tiny VAE (TAESD)", "taesd" },
+    [TSR_CHECKPOINT_TEXT_ENCODER] = { "a text encoder alone", "text_encoder" },
+    [TSR_CHECKPOINT_UPSCALER] = { "a picture upscaler", "upscaler" },
+    [TSR_CHECKPOINT_LATENT] = { "a latent picture", "latent" },
+    [TSR_CHECKPOINT_EMBEDDING] = { "a textual-inversion embedding", "embedding" },
 };
 
 static const char *const PART_NAMES[TSR_PART_COUNT_] = { "text encoder", "UNet", "VAE", "other" };
@@ -158,7 +163,11 @@ static const struct {
 };
 
 const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind) {
-    return (unsigned)kind < TSR_CHECKPOINT_KIND_COUNT_ ? KIND_NAMES[kind] : KIND_NAMES[TSR_CHECKPOINT_UNKNOWN];
+    return KINDS[(unsigned)kind < TSR_CHECKPOINT_KIND_COUNT_ ? kind : TSR_CHECKPOINT_UNKNOWN].name;
+}
+
+const char *tsr__checkpoint_kind_word(tsr__checkpoint_kind kind) {
+    return KINDS[(unsigned)kind < TSR_CHECKPOINT_KIND_COUNT_ ? kind : TSR_CHECKPOINT_UNKNOWN].word;
 }
 
 const char *tsr__checkpoint_variant_name(tsr__checkpoint_variant variant) {

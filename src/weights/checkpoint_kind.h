@@ -70,6 +70,7 @@ typedef struct tsr__checkpoint_info {
 void tsr__checkpoint_describe(tsr__checkpoint_info *out, const tsr__weights *weights);
 const char *tsr__checkpoint_kind_name(tsr__checkpoint_kind kind);          /* "an SDXL checkpoint" */
 const char *tsr__checkpoint_variant_name(tsr__checkpoint_variant variant); /* ", inpainting"; "" when it is plain */
+const char *tsr__checkpoint_kind_word(tsr__checkpoint_kind kind);          /* for programs: "sdxl" */
 tsr__checkpoint_part tsr__checkpoint_part_of(const char *name);            /* of the tensor of that name */
 const char *tsr__checkpoint_part_name(tsr__checkpoint_part part);          /* "text encoder" */
 

@@ -8,7 +8,7 @@ import unittest
 
 import broken_files
 import checkpoint_files as files
-from cli_case import MODEL, Case
+from cli_case import MODEL, Case, png
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 
@@ -134,7 +134,71 @@ class Inspect(Case):
         content = broken_files.lora(layer, [8, 2048], [640, 8])
         content.update(broken_files.lora("lora_te1_text_model_encoder_layers_0_mlp_fc1", [4, 768], [3072, 4]))
         files.write(self.path("l.safetensors"), content, {"ss_network_dim": "8"})
-        self.says("l.safetensors", "a LoRA", "2 low-rank layers of rank 4 to 8, made for SDXL", "ss_network_dim: 8")
+        self.says("l.safetensors", "a LoRA", "layout: kohya", "2 low-rank layers of rank 4 to 8, made for SDXL",
+                  "ss_network_dim: 8")
+        files.write(self.path("full.safetensors"),
+                    {"lora_unet_mid_block_resnets_0_conv1.diff_b": files.Tensor("F32", [2], bytes(8))})
+        self.says("full.safetensors", "a LoRA", "no low-rank layers")
+
+    KINDS = {  # names and shapes of one file of each kind, what is said of it, kind and family for programs
+        "unet": ({"input_blocks.0.0.weight": [64, 4, 3, 3], "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight":
+                  [8, 768]}, ["a UNet alone", "layout: single file, bare", "family SD1, predicts eps"], "unet", "SD1"),
+        "diffusers": ({"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": [8, 2048]},
+                      ["a UNet in diffusers layout", "layout: diffusers", "it cannot be used as a UNet"], "unet", "SDXL"),
+        "control": ({"control_model.input_hint_block.0.weight": [2, 2], "control_model.input_blocks.1.1."
+                     "transformer_blocks.0.attn2.to_k.weight": [8, 1024]}, ["a ControlNet", "for SD2 with 1024 values"], "controlnet", "SD2"),
+        "control2": ({"controlnet_cond_embedding.conv_in.weight": [2, 2], "down_blocks.1.attentions.0.transformer_blocks.0."
+                      "attn2.to_k.weight": [8, 768]}, ["a ControlNet", "layout: diffusers", "for SD1 with 768"], "controlnet", "SD1"),
+        "t2i": ({"adapter.body.0.resnets.0.block1.weight": [2, 2]}, ["a T2I-Adapter"], "t2i_adapter", None),
+        "vae": ({"decoder.mid_block.resnets.0.norm1.weight": [8]}, ["a VAE alone", "layout: diffusers"], "vae", None),
+        "text": ({"text_model.encoder.layers.0.layer_norm1.weight": [8]}, ["a text encoder alone", "layout: Hugging Face"],
+                 "text_encoder", None),
+        "embedding": ({"emb_params": [3, 768]}, ["embedding", "3 vectors, made for SD1"], "embedding", "SD1"),
+        "embedding2": ({"clip_l": [2, 768], "clip_g": [2, 1280]}, ["2 vectors, made for SDXL"], "embedding", "SDXL"),
+        "upscaler": ({"body.0.rdb1.conv1.weight": [2, 2]}, ["a picture upscaler"], "upscaler", None),
+        "latent": ({"latent_tensor": [1, 4, 8, 16]}, ["a latent picture", "a picture of 128x64"], "latent", None),
+        "flux": ({"double_blocks.0.img_attn.proj.weight": [2, 2]}, ["a Flux model"], "flux", None),
+        "nothing": ({"a": [1], "b": [1], "c": [1], "d": [1], "e": [1]}, ["unknown kind", "it holds: a, b, c, d, ..."],
+                    "unknown", None),
+    }
+
+    def test_every_kind_of_file(self):
+        for name, (shapes, words, kind, family) in self.KINDS.items():
+            with self.subTest(name):
+                tensors = {}
+                for key, shape in shapes.items():
+                    count = 4
+                    for side in shape:
+                        count *= side
+                    tensors[key] = files.Tensor("F32", shape, bytes(count))
+                files.write(self.path(name), tensors, {"note": "n"})
+                self.says(name, "(safetensors)", "F32 in", "note: n", *words)
+                told = json.loads(self.good("inspect", "--json", name).stdout)
+                self.assertEqual((told["kind"], told.get("family"), told["container"]), (kind, family, "safetensors"))
+                self.assertEqual(told["types"]["F32"]["tensors"], len(shapes))
+                self.assertEqual(told["metadata"], {"note": "n"})
+
+    def test_objects_for_programs(self):
+        model = os.path.join(files.GOLDEN, "tiny-sd2.safetensors")
+        self.write("x.png", png(8, 4, lambda x, y: (x, y, 0)))
+        lines = self.good("inspect", model, "--json", "x.png").stdout.splitlines()
+        told, picture = (json.loads(line) for line in lines)
+        self.assertEqual((told["kind"], told["family"], told["layout"], told["file"]), ("sd2", "SD2", "single file", model))
+        self.assertEqual(told["unet"], {"channels": 64, "in_channels": 4, "context_width": 64, "predicts": "v",
+                                        "zero_snr": False})
+        self.assertEqual(told["bytes"], sum(len(tensor.data) for tensor in files.golden("sd2")[0].values()))
+        self.assertEqual(sum(part["tensors"] for part in told["parts"].values()), told["tensors"])
+        self.assertEqual((picture["kind"], picture["width"], picture["height"]), ("picture", 8, 4))
+        layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+        files.write(self.path("l"), broken_files.lora(layer, [8, 2048], [640, 8]))
+        told = json.loads(self.good("inspect", "--json", "l").stdout)
+        self.assertEqual(told["adapter"], {"layers": 1, "lowest_rank": 8, "highest_rank": 8, "dora": 0})
+        self.good("generate", "--model", MODEL, "--prompt", "a tree", "--steps", "1", "--width", "64", "--height", "64",
+                  "--output", "p.png")
+        told = json.loads(self.good("inspect", "--json", "p.png").stdout)
+        self.assertEqual(told["scene"]["prompt"], "a tree")
+        self.refused(2, ["--jsn"], "inspect", "--jsn", "x.png")
+        self.refused(2, ["inspect needs a file"], "inspect", "--json")
 
 
 class Broken(Case):
