@@ -24,6 +24,9 @@ static void turn_name(const char *name, const tsr__diffusers_shape *shape) {
     (void)tsr__lora_is_text(name);
     if (tsr__diffusers_unet_name(out, name, shape) && strlen(out) >= sizeof out) abort();
     if (tsr__diffusers_vae_name(out, name, shape) && strlen(out) >= sizeof out) abort();
+    if (tsr__diffusers_control_name(out, name, shape) && strlen(out) >= sizeof out) abort();
+    for (int light = 0; light < 2; light++)
+        if (tsr__diffusers_adapter_name(out, name, light) && strlen(out) >= sizeof out) abort();
     if (tsr__open_clip_name(out, name) != TSR__OPEN_NONE && strlen(out) >= sizeof out) abort();
 }
 

@@ -11,6 +11,7 @@
 #include "weights/checkpoint_kind.h"
 #include "weights/diffusers_names.h"
 #include "weights/lora_layer.h"
+#include "weights/packed_file.h"
 #include "weights/pth.h"
 #include "weights/weights_union.h"
 
@@ -270,6 +271,11 @@ tsr_status tsr__control_open(tsr__weights **out, const char *path, const tsr__we
         file = NULL;
         goto done;
     }
+    if (which == AS_IT_IS && tsr__packed_info_of(base))
+        TSR_FAIL(err, TSR_UNSUPPORTED,
+                 "%s: a difference from the model, whose numbers a packed cache does not keep: give the checkpoint "
+                 "itself",
+                 whole);
     tsr__weights *source = file;
     TSR_TRY(tsr__union_new(&all, whole, err));
     file = NULL; /* the union's, also after a failure */

@@ -155,6 +155,19 @@ class Scenes(ControlCase):
         self.refused(1, ["control_preprocess inpaint", "mask"], "generate", "--model", single("sd1"), "--prompt", "a",
                      "--control", "net.safetensors", "--control-image", "room.png", "--control-preprocess", "inpaint")
 
+    def test_a_difference_needs_the_original(self):
+        """A packed cache has no numbers to add to."""
+        tensors = {name: tensor for name, tensor in control.controlnet("sd1").items()
+                   if name.split(".")[0] not in control.ENCODER}
+        tensors.update(control.made({"input_blocks.1.0.in_layers.2.up": [64, 4],
+                                     "input_blocks.1.0.in_layers.2.down": [4, 64, 3, 3]}))
+        files.write(self.path("lora.safetensors"), dict(tensors, lora_controlnet=files.Tensor("F32", [0], b"")))
+        self.assertNotEqual(self.steered("sd1", "lora.safetensors"), self.latent("sd1"))
+        self.good("convert", single("sd1"), "one.tsrpack", "--precision", "f32")
+        self.refused(1, ["lora.safetensors", "packed cache", "checkpoint itself"], "generate", "--model", "one.tsrpack",
+                     "--prompt", "a", "--control", "lora.safetensors", "--control-image", "room.png", "--steps", "1",
+                     "--output", "y.png")
+
     def test_types_of_a_union_only_count_there(self):
         files.write(self.path("net.safetensors"), control.controlnet("sd1"))
         self.assertEqual(self.steered("sd1", "net.safetensors"),
