@@ -71,8 +71,6 @@ typedef struct tsr_scene tsr_scene;
 
 /* A number of bytes as option `memory` takes it: "6GB", "512 MiB", "0". Errors: BAD_ARGUMENT. */
 TSR_API tsr_status tsr_size_parse(size_t *out, const char *text, tsr_error *err);
-/* A number of bytes as option `memory` takes it: "6GB", "512 MiB", "0". Errors: BAD_ARGUMENT. */
-TSR_API tsr_status tsr_size_parse(size_t *out, const char *text, tsr_error *err);
 TSR_API tsr_status tsr_scene_new(tsr_scene **out, tsr_error *err);
 TSR_API void tsr_scene_free(tsr_scene *scene); /* NULL is allowed */
 TSR_API tsr_status tsr_scene_copy(tsr_scene **out, const tsr_scene *scene, tsr_error *err);
