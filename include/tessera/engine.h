@@ -55,16 +55,14 @@ typedef struct tsr_engine_options {
     const tsr_adapter *adapters; /* merged in this order; read by tsr_engine_open only */
     int adapter_count;
     tsr_model_parts parts;
+    const char *family; /* "sd1", "sd2" or "sdxl": refused when the weights are none; NULL or "auto": what they tell */
     const char *prediction; /* what the network gives: "eps", "v", "lcm" or "x0"; NULL or "auto": what the files tell */
     tsr_choice zero_snr;    /* whether the noise levels end at (nearly) pure noise; auto: what the files tell */
     int partial;            /* not 0: what the model lacks is an error only when it is needed */
     size_t memory_budget; /* bytes that packed weights and activations of a run may take, over all its models; 0: any */
 } tsr_engine_options;
 #define TSR_ENGINE_OPTIONS_INIT                                                                                        \
-    {                                                                                                                  \
-        sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0, { 0, 0, 0, 0 }, TSR_CHOICE_AUTO,                \
-            TSR_CHOICE_AUTO, 0, 0                                                                                      \
-    }
+    { sizeof(tsr_engine_options), 0, TSR_PRECISION_AUTO, 0, 0, 0, 0, { 0, 0, 0, 0 }, 0, 0, TSR_CHOICE_AUTO, 0, 0 }
 
 /* Opens the checkpoint and checks its kind; networks are built when first needed. options may be NULL. Errors: NOT_FOUND,
  * BAD_FORMAT (truncated, hostile), UNSUPPORTED (another kind of checkpoint: named, with what is missing; or no bf16). */

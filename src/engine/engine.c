@@ -144,6 +144,7 @@ static tsr_status open_weights(tsr_engine *engine, const tsr_engine_options *opt
     TSR_TRY(tsr__model_open(&engine->weights, &files, err));
     tsr__checkpoint_describe(&engine->checkpoint, engine->weights);
     TSR_TRY(tsr__family_find(&engine->family, engine->weights, &engine->checkpoint, options->partial, err));
+    TSR_TRY(tsr__family_choose(&engine->family, options->family, engine->weights, &engine->checkpoint, err));
     engine->config = tsr__weights_metadata(engine->weights, "tessera.config");
     TSR_TRY(tsr__family_prediction(&engine->prediction, engine->family, engine->weights, &engine->checkpoint,
                                    engine->config, err));
@@ -185,6 +186,7 @@ tsr_status tsr_engine_open_for(tsr_engine **out, const tsr_scene *scene, tsr_err
     options.parts.text_encoder = scene->text[TSR__OPT_TEXT_ENCODER];
     options.parts.text_encoder_2 = scene->text[TSR__OPT_TEXT_ENCODER_2];
     options.parts.vae = scene->text[TSR__OPT_VAE];
+    options.family = tsr__scene_text(scene, TSR__OPT_FAMILY);
     options.prediction = tsr__scene_text(scene, TSR__OPT_PREDICTION);
     options.zero_snr = read_choice(tsr__scene_text(scene, TSR__OPT_ZSNR));
     options.threads = tsr__scene_int(scene, TSR__OPT_THREADS);
@@ -273,13 +275,20 @@ tsr_status tsr__engine_need_unet(tsr_engine *engine, tsr_error *err) {
     return tsr__engine_need_unet_for(engine, 0, err);
 }
 
+/* A decode at full size takes as long as many steps. */
+static tsr_status ask_cancel(void *user, tsr_error *err) {
+    return tsr__engine_check_cancel(user, err);
+}
+
 tsr_status tsr__engine_need_vae_for(tsr_engine *engine, size_t call, tsr_error *err) {
     tsr_status status = tsr__budget_make_room(engine, TSR__NETWORK_VAE, call, err);
     if (status != TSR_OK || engine->vae) return status;
     status = need_part(engine, TSR_PART_VAE, err);
     if (status != TSR_OK) return status;
     status = tsr__vae_new(&engine->vae, engine->nn, engine->weights, "first_stage_model.", engine->config, err);
-    if (status == TSR_OK) tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
+    if (status != TSR_OK) return status;
+    tsr__vae_ask(engine->vae, ask_cancel, engine);
+    tsr__budget_built(engine, TSR__NETWORK_VAE, 0.0);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/check.h"
 #include "core/memory.h"
@@ -52,6 +53,22 @@ tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights
     }
     return tsr__fail(err, TSR_UNSUPPORTED, "%s: this is %s; a full SD1, SD2 or SDXL checkpoint is needed%s%s%s", path,
                      what, info->missing[0] ? " (" : "", info->missing, info->missing[0] ? ")" : "");
+}
+
+tsr_status tsr__family_choose(const tsr__family **family, const char *told, const tsr__weights *weights,
+                              const tsr__checkpoint_info *info, tsr_error *err) {
+    int is_vae = info->kind == TSR_CHECKPOINT_VAE || info->kind == TSR_CHECKPOINT_TAESD;
+    if (!told || strcmp(told, "auto") == 0) return TSR_OK;
+    for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++) {
+        if (strcasecmp(told, FAMILIES[i].name) != 0) continue;
+        if (&FAMILIES[i] != *family && !is_vae)
+            return tsr__fail(err, TSR_UNSUPPORTED,
+                             "family: %s cannot be %s, its weights are those of %s; leave family out",
+                             tsr__weights_path(weights), FAMILIES[i].name, (*family)->name);
+        *family = &FAMILIES[i];
+        return TSR_OK;
+    }
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "family: '%.40s' is not auto, sd1, sd2 or sdxl", told);
 }
 
 /* SD2's 768-v and 512-base have the same names; the reference tells them apart by how widely this bias is spread. */

@@ -19,6 +19,11 @@ typedef struct tsr__family {
 tsr_status tsr__family_find(const tsr__family **out, const tsr__weights *weights, const tsr__checkpoint_info *info,
                             int partial, tsr_error *err);
 
+/* *family as an option's text says it (NULL and "auto" leave it): UNSUPPORTED, in one line with what the weights are, when they
+ * cannot be that. A VAE alone may belong to any. */
+tsr_status tsr__family_choose(const tsr__family **family, const char *told, const tsr__weights *weights,
+                              const tsr__checkpoint_info *info, tsr_error *err);
+
 /* What the network predicts: tessera.config's "prediction" ("eps" or "v") if there, else what the file's names and numbers
  * tell, as ComfyUI reads them. */
 tsr_status tsr__family_prediction(tsr_prediction *out, const tsr__family *family, const tsr__weights *weights,

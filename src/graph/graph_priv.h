@@ -3,6 +3,7 @@
 #define TSR_GRAPH_PRIV_H
 
 #include <jansson.h>
+#include <time.h>
 
 #include "engine/engine_memory.h"
 #include "engine/engine_preview.h"
@@ -247,6 +248,9 @@ typedef struct tsr__running {
  * caller fills image or latent and saves to path when that is not NULL. temp: into the temp folder. */
 tsr_status tsr__add_output(tsr_workflow_output **out, tsr__call *call, const char *prefix, const char *extension,
                            int temp, tsr_error *err);
+/* filename_prefix.c: %width%, %height%, %year%, %month%, %day%, %hour%, %minute% and %second% become numbers; release with
+ * free(). */
+tsr_status tsr__fill_prefix(char **out, const char *prefix, int width, int height, time_t now, tsr_error *err);
 /* Says that `output` is about to be written; not 0 stops the run. */
 int tsr__run_tell_saving(tsr__running *run, const tsr_workflow_output *output);
 /* One more, all NULL. */

@@ -100,14 +100,17 @@ done:
 static tsr_status save_all(tsr__call *call, const char *prefix, int temp, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__pictures *p = pictures_arg(call, "images");
+    char *filled = NULL;
+    TSR_TRY(tsr__fill_prefix(&filled, prefix, p->w, p->h, time(NULL), err));
     for (int i = 0; i < p->n; i++) {
         tsr_workflow_output *output = NULL;
-        TSR_TRY(tsr__add_output(&output, call, prefix, ".png", temp, err));
+        TSR_TRY(tsr__add_output(&output, call, filled, ".png", temp, err));
         TSR_TRY(tsr__to_image(&output->image, p, i, err));
         TSR_TRY(add_texts(output->image, call->run->workflow, err));
         if (output->path) TSR_TRY(tsr_image_save(output->image, output->path, 0, err));
     }
 done:
+    free(filled);
     return status;
 }
 

@@ -348,10 +348,13 @@ static const tsr__input save_inputs[] = {
 static tsr_status run_save(tsr__call *call, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr_workflow_output *output = NULL;
-    TSR_TRY(tsr__add_output(&output, call, tsr__arg_text(call->in, "filename_prefix"), ".latent", 0, err));
+    char *prefix = NULL;
+    TSR_TRY(tsr__fill_prefix(&prefix, tsr__arg_text(call->in, "filename_prefix"), 0, 0, time(NULL), err));
+    TSR_TRY(tsr__add_output(&output, call, prefix, ".latent", 0, err));
     TSR_TRY(tsr_latent_copy(&output->latent, latent_arg(call, "samples"), err));
     if (output->path) TSR_TRY(tsr_latent_save(output->latent, output->path, err));
 done:
+    free(prefix);
     return status;
 }
 

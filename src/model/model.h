@@ -89,6 +89,9 @@ typedef struct tsr__vae tsr__vae;
 tsr_status tsr__vae_new(tsr__vae **out, tsr__nn *nn, const tsr__weights *weights, const char *prefix,
                         const char *config, tsr_error *err);
 void tsr__vae_free(tsr__vae *vae);
+/* Asked between the blocks of every call; what it returns instead of TSR_OK ends the call. */
+typedef tsr_status (*tsr__ask_fn)(void *user, tsr_error *err);
+void tsr__vae_ask(tsr__vae *vae, tsr__ask_fn ask, void *user);
 const tsr__weight_log *tsr__vae_weights(const tsr__vae *vae); /* both halves' */
 int tsr__vae_latent_channels(const tsr__vae *vae);
 int tsr__vae_factor(const tsr__vae *vae);  /* 8 */

@@ -150,9 +150,12 @@ static tsr_status convolve(tsr__nn *nn, tsr__tensor *x, const tsr__nn_weight *co
     return status;
 }
 
-static tsr_status run_level(tsr__nn *nn, tsr__tensor *x, const tsr__vae_level *level, int decoder, tsr_error *err) {
+static tsr_status run_level(const tsr__vae *vae, tsr__tensor *x, const tsr__vae_level *level, int decoder,
+                            tsr_error *err) {
     tsr_status status = TSR_OK;
+    tsr__nn *nn = vae->nn;
     for (int b = 0; b < level->blocks; b++) {
+        if (vae->ask) TSR_TRY(vae->ask(vae->ask_user, err));
         TSR_TRY(run_res(nn, x, &level->block[b], err));
         if (level->attention[b].channels) TSR_TRY(attend(nn, x, &level->attention[b], err));
     }
@@ -164,12 +167,14 @@ done:
 }
 
 /* *x through the half, from conv_in to conv_out; x is released when it fails. */
-static tsr_status run_half(tsr__nn *nn, tsr__tensor *x, const tsr__vae_half *half, int decoder, tsr_error *err) {
+static tsr_status run_half(const tsr__vae *vae, tsr__tensor *x, const tsr__vae_half *half, int decoder,
+                           tsr_error *err) {
     tsr_status status = TSR_OK;
+    tsr__nn *nn = vae->nn;
     tsr__tensor normed = { 0 };
     TSR_TRY(convolve(nn, x, half->conv_in, err));
     if (decoder) TSR_TRY(run_mid(nn, x, half, err));
-    for (int l = 0; l < half->levels; l++) TSR_TRY(run_level(nn, x, &half->level[l], decoder, err));
+    for (int l = 0; l < half->levels; l++) TSR_TRY(run_level(vae, x, &half->level[l], decoder, err));
     if (!decoder) TSR_TRY(run_mid(nn, x, half, err));
     TSR_TRY(tsr__norm_group(nn, &normed, x, &half->norm_out, 1e-6f, 1, err));
     tsr__nn_release(nn, x);
@@ -196,7 +201,7 @@ tsr_status tsr__vae_decode_values(tsr__vae *vae, float *values, const float *lat
     if (vae->tiny) return tsr__taesd_decode_values(vae->tiny, values, latent, h, w, err);
     TSR_TRY(tsr__nn_from_nchw(nn, &x, latent, 1, vae->latent_channels, h, w, err));
     TSR_TRY(project(nn, &x, vae->post_quant, err));
-    TSR_TRY(run_half(nn, &x, &vae->decoder, 1, err));
+    TSR_TRY(run_half(vae, &x, &vae->decoder, 1, err));
     TSR_TRY(tsr__nn_to_rows(nn, values, &x, err)); /* NHWC is what a picture is */
 done:
     tsr__nn_release(nn, &x);
@@ -219,7 +224,7 @@ tsr_status tsr__vae_encode_values(tsr__vae *vae, float *latent, const float *rgb
     x.w = width;
     free(buffer);
     buffer = NULL;
-    TSR_TRY(run_half(nn, &x, &vae->encoder, 0, err));
+    TSR_TRY(run_half(vae, &x, &vae->encoder, 0, err));
     TSR_TRY(project(nn, &x, vae->quant, err));
     /* Means first, then log variances, which the mode does not need. */
     TSR_ALLOC(err, buffer, cells * 2 * z);
@@ -229,6 +234,11 @@ done:
     tsr__nn_release(nn, &x);
     free(buffer);
     return status;
+}
+
+void tsr__vae_ask(tsr__vae *vae, tsr__ask_fn ask, void *user) {
+    vae->ask = ask;
+    vae->ask_user = user;
 }
 
 /* --- public calls ----------------------------------------------------------------------------------------------------- */

@@ -183,12 +183,83 @@ static void options__override_what_the_file_tells(void **state) {
     assert_true(differ(paint("auto", "auto", 0.0, "euler"), paint("auto", "auto", 0.7, "euler")) > 0.01);
 }
 
+static tsr_status open_as(const char *model, const char *family, tsr_error *err) {
+    tsr_engine *engine = NULL;
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    options.model = model;
+    options.family = family;
+    tsr_status status = tsr_engine_open(&engine, &options, err);
+    tsr_engine_close(engine);
+    return status;
+}
+
+static void family__is_held_against_the_weights(void **state) {
+    static const char sd1[] = TSR_GOLDEN_DIR "/checkpoints/golden-sd1.safetensors",
+                      sdxl[] = TSR_GOLDEN_DIR "/checkpoints/tiny-sdxl.safetensors";
+    tsr_error why = TSR_ERROR_INIT;
+    (void)state;
+    assert_int_equal(open_as(sd1, "sd1", NULL), TSR_OK);
+    assert_int_equal(open_as(sdxl, "sdxl", NULL), TSR_OK);
+    assert_int_equal(open_as(sd1, "auto", NULL), TSR_OK);
+    assert_int_equal(open_as(sd1, "sdxl", &why), TSR_UNSUPPORTED);
+    if (!strstr(why.message, "golden-sd1.safetensors cannot be SDXL, its weights are those of SD1") ||
+        strchr(why.message, '\n'))
+        fail_msg("%s", why.message);
+    assert_int_equal(open_as(sdxl, "sd2", NULL), TSR_UNSUPPORTED);
+    assert_int_equal(open_as(sd1, "sd9", NULL), TSR_BAD_ARGUMENT);
+}
+
+/* --- stopping ---------------------------------------------------------------------------------------------------------------- */
+/* Not before the decoding begins, and then between the blocks of the one picture. */
+typedef struct patience {
+    const tsr_engine *engine;
+    int asked_with_vae, most;
+} patience;
+
+static int lose_patience(void *user) {
+    patience *p = user;
+    return p->engine->vae && ++p->asked_with_vae > p->most;
+}
+
+static tsr_status decode_with(patience *p, tsr_engine *engine) {
+    const tsr_engine_callbacks callbacks = { .struct_size = sizeof callbacks, .user = p, .cancelled = lose_patience };
+    tsr_latent *latent = NULL;
+    tsr_image *image = NULL;
+    OK(tsr_latent_new(&latent, 1, 4, 8, 8, &err));
+    p->engine = engine;
+    p->asked_with_vae = 0;
+    engine->callbacks = &callbacks;
+    tsr_status status = tsr_engine_decode(&image, engine, latent, 0, 0, NULL);
+    engine->callbacks = NULL;
+    tsr_image_free(image);
+    tsr_latent_free(latent);
+    return status;
+}
+
+static void decoding__can_be_stopped_within_a_picture(void **state) {
+    tsr_engine *engine = NULL;
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    patience p = { .most = 1000 };
+    (void)state;
+    options.model = TSR_GOLDEN_DIR "/checkpoints/golden-sd1.safetensors";
+    OK(tsr_engine_open(&engine, &options, &err));
+    assert_int_equal(decode_with(&p, engine), TSR_OK);
+    assert_true(p.asked_with_vae >= 6); /* not once a picture only */
+    p.most = 3;
+    assert_int_equal(decode_with(&p, engine), TSR_CANCELLED);
+    p.most = 1000;
+    assert_int_equal(decode_with(&p, engine), TSR_OK);
+    tsr_engine_close(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samplings__are_pytorch_s),
         cmocka_unit_test(tables__of_wrong_ends_are_refused),
         cmocka_unit_test(rescale__is_pytorch_s),
         cmocka_unit_test(options__override_what_the_file_tells),
+        cmocka_unit_test(family__is_held_against_the_weights),
+        cmocka_unit_test(decoding__can_be_stopped_within_a_picture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

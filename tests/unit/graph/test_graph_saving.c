@@ -8,12 +8,12 @@
 
 #include <cmocka.h>
 
-#include "tessera/graph.h"
+#include "graph/graph_priv.h"
 
 static const char WORKFLOW[] =
     "{\"1\":{\"class_type\":\"SolidMask\",\"inputs\":{\"value\":0.5,\"width\":8,\"height\":8}},"
     "\"2\":{\"class_type\":\"MaskToImage\",\"inputs\":{\"mask\":[\"1\",0]}},"
-    "\"3\":{\"class_type\":\"SaveImage\",\"inputs\":{\"images\":[\"2\",0],\"filename_prefix\":\"sub/x\"}}}";
+    "\"3\":{\"class_type\":\"SaveImage\",\"inputs\":{\"images\":[\"2\",0],\"filename_prefix\":\"sub/x%width%\"}}}";
 
 typedef struct watch {
     char path[256];
@@ -62,12 +62,33 @@ static void saving__is_told_before_the_file_is_there(void **state) {
     assert_int_equal(w.told, 1);
     assert_int_equal(w.was_there, 0);
     assert_int_equal(access(w.path, F_OK), 0);
-    assert_non_null(strstr(w.path, "/sub/x_00001_.png"));
+    assert_non_null(strstr(w.path, "/sub/x8_00001_.png"));
     snprintf(command, sizeof command, "rm -r %s", folder);
     assert_int_equal(system(command), 0);
 }
 
+static void expect_prefix(const char *prefix, const char *wanted) {
+    char *got = NULL;
+    struct tm at = {
+        .tm_year = 126, .tm_mon = 1, .tm_mday = 3, .tm_hour = 4, .tm_min = 5, .tm_sec = 6, .tm_isdst = -1
+    };
+    assert_int_equal(tsr__fill_prefix(&got, prefix, 640, 48, mktime(&at), NULL), TSR_OK);
+    assert_string_equal(got, wanted);
+    free(got);
+}
+
+/* What ComfyUI's server fills in, and nothing else. */
+static void prefixes__hold_sizes_and_times(void **state) {
+    (void)state;
+    expect_prefix("%year%-%month%-%day%/p_%hour%%minute%%second%", "2026-02-03/p_040506");
+    expect_prefix("%width%x%height%%width%", "640x48640");
+    expect_prefix("100%", "100%");
+    expect_prefix("%date:yyyy%_%KSampler.seed%_%Width%", "%date:yyyy%_%KSampler.seed%_%Width%");
+    expect_prefix("", "");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(saving__is_told_before_the_file_is_there) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(saving__is_told_before_the_file_is_there),
+                                        cmocka_unit_test(prefixes__hold_sizes_and_times) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

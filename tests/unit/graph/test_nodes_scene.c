@@ -74,6 +74,20 @@ static void scene__paints_what_the_engine_paints(void **state) {
     fixture_close(&f);
 }
 
+/* What the engine warns of is a note of the run. */
+static void scene__tells_its_warnings(void **state) {
+    static const char json[] = "{" SMALL "\"base_only_steps\":3," REGIONS "}";
+    (void)state;
+    FIXTURE(0);
+    tsr_workflow_outputs *o = paint(&f, json, "1");
+    int told = 0;
+    for (int i = 0; i < o->note_count; i++)
+        told += strcmp(o->notes[i], "node 1: base_only_steps is 3 of 3 steps: the regions never start") == 0;
+    if (told != 1) fail_msg("of %d notes the first is %s", o->note_count, o->note_count ? o->notes[0] : "");
+    tsr_workflow_outputs_free(o);
+    fixture_close(&f);
+}
+
 /* --- files --------------------------------------------------------------------------------------------------------------- */
 static void write_mask(const fixture *f, const char *name) {
     char path[200];
@@ -293,6 +307,7 @@ static void picture__other_prompts_are_passed_over(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scene__paints_what_the_engine_paints),
+        cmocka_unit_test(scene__tells_its_warnings),
         cmocka_unit_test(scene__files_stay_in_their_folders),
         cmocka_unit_test(scene__every_key_is_answered_for),
         cmocka_unit_test(scene__masks_may_come_inside),
