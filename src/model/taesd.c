@@ -233,13 +233,12 @@ int tsr__taesd_latent_channels(const tsr__taesd *taesd) {
     return taesd->decoder.is_there ? taesd->decoder.in : taesd->encoder.out;
 }
 
-/* In a block the input and two activations live at once, beside what the doubling before it left to the pool; a quarter more
- * is for memory that fits no later tensor. */
+/* In a block the input and two activations live at once; a quarter more is for pooled memory that fits no later tensor. */
 size_t tsr__taesd_decode_bytes(const tsr__taesd *taesd, int h, int w) {
     size_t scalar = tsr__nn_precision(taesd->nn) == TSR__BF16 ? 2 : 4, peak = 0, places = (size_t)h * (size_t)w;
     for (int i = 0; i < MAX_PLACES; i++) {
         const item *it = &taesd->decoder.items[i];
-        size_t bytes = places * scalar * (size_t)(it->in + 3 * it->out);
+        size_t bytes = places * scalar * (size_t)(it->in + 2 * it->out);
         if (it->kind == BLOCK && bytes > peak) peak = bytes;
         if (it->kind == UP) places *= 4;
     }

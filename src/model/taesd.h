@@ -1,4 +1,4 @@
-/* model/taesd.h - TAESD, a tiny autoencoder that stands for a model's VAE: a hundredth of the work, a little blurred.
+/* model/taesd.h - TAESD, a tiny autoencoder that stands for a model's VAE: a sixteenth of the time, a little blurred.
  *
  * It takes latents as sampling sees them, (raw - shift) * scale, and pictures of 0..1. Either half may be missing.
  * Source: madebyollin's TAESD, and ComfyUI 0.8.0's wrapping of it. Threads: one at a time per nn context. */

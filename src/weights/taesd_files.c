@@ -49,6 +49,12 @@ const char *tsr__taesd_name(tsr__checkpoint_kind kind) {
 }
 
 /* --- names ---------------------------------------------------------------------------------------------------------------- */
+/* Weights in memory have none. */
+static const char *path_of(const tsr__weights *source) {
+    const char *path = tsr__weights_path(source);
+    return path ? path : "weights";
+}
+
 static int starts_with(const char *text, const char *start) {
     return strncmp(text, start, strlen(start)) == 0;
 }
@@ -90,7 +96,7 @@ static void own_name(char *out, size_t size, const char *path) {
 
 static void tell_family(tsr__taesd_found *out, const tsr__weights *source) {
     const tsr__tensor_view *scale = find(source, out->prefix, "vae_scale");
-    const char *path = tsr__weights_path(source);
+    const char *path = path_of(source);
     char name[256];
     float value = 0.0f;
     if (scale && scale->count == 1 && tsr__tensor_to_f32(scale, &value, NULL) == TSR_OK) {
@@ -99,7 +105,6 @@ static void tell_family(tsr__taesd_found *out, const tsr__weights *source) {
             if (fabsf(value - FAMILIES[i].scale) < 1e-3f) out->family = FAMILIES[i].kind;
         return;
     }
-    if (!path) return;
     own_name(name, sizeof name, path);
     for (int i = 0; i < FAMILY_COUNT && !out->told_by; i++)
         if (strstr(name, FAMILIES[i].name)) {
@@ -159,8 +164,8 @@ static tsr_status add_tensors(tsr__union *all, const tsr__weights *source, const
         const tsr__tensor_view *view = tsr__weights_at(source, i);
         if (strncmp(view->name, found->prefix, length) != 0) continue;
         if (!translate(name, found, view->name + length))
-            TSR_FAIL(err, TSR_UNSUPPORTED, "%s: tensor \"%.200s\": a TAESD has no such layer",
-                     tsr__weights_path(source), view->name);
+            TSR_FAIL(err, TSR_UNSUPPORTED, "%s: tensor \"%.200s\": a TAESD has no such layer", path_of(source),
+                     view->name);
         (void)snprintf(whole, sizeof whole, "%s%s", VAE_PREFIX, name);
         TSR_TRY(tsr__union_add(all, whole, view, err));
     }
@@ -203,7 +208,7 @@ static tsr_status add_other_half(tsr__union *all, const tsr__weights *source, co
     tsr_status status = TSR_OK;
     tsr__weights *other = NULL;
     tsr__taesd_found half;
-    char *path = find_other_half(tsr__weights_path(source), found->has_encoder);
+    char *path = find_other_half(path_of(source), found->has_encoder);
     if (!path) return TSR_OK;
     TSR_TRY(tsr__weights_open_any(&other, path, err));
     TSR_TRY(tsr__union_own(all, other, err));
@@ -219,7 +224,7 @@ done:
 /* What the file says of itself against the model that it is for. */
 static tsr_status check_family(const tsr__weights *source, const tsr__taesd_found *found, tsr__checkpoint_kind kind,
                                tsr_error *err) {
-    const char *path = tsr__weights_path(source);
+    const char *path = path_of(source);
     const struct family *wanted = family_of(kind), *told = family_of(found->family);
     if (!wanted && !found->told_by)
         return tsr__fail(err, TSR_UNSUPPORTED,
@@ -227,8 +232,8 @@ static tsr_status check_family(const tsr__weights *source, const tsr__taesd_foun
                          "taesdxl... (SDXL)",
                          path);
     if (!wanted || !found->told_by || wanted == told) return TSR_OK;
-    return tsr__fail(err, TSR_UNSUPPORTED, "%s: by %s a TAESD for %s; the model's latents are those of %s: give a %s%s", path,
-                     found->told_by, tsr__taesd_models(found->family), wanted->models, wanted->name,
+    return tsr__fail(err, TSR_UNSUPPORTED, "%s: by %s a TAESD for %s; the model's latents are those of %s: give a %s%s",
+                     path, found->told_by, tsr__taesd_models(found->family), wanted->models, wanted->name,
                      strcmp(found->told_by, "its name") == 0 ? ", or name the file rightly" : "");
 }
 
@@ -236,7 +241,7 @@ tsr_status tsr__taesd_add(tsr__union *all, const tsr__weights *source, tsr__chec
     tsr_status status = TSR_OK;
     tsr__taesd_found found;
     if (!tsr__taesd_find(&found, source))
-        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: there is no TAESD in it", tsr__weights_path(source));
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: there is no TAESD in it", path_of(source));
     TSR_TRY(check_family(source, &found, kind, err));
     TSR_TRY(add_tensors(all, source, &found, err));
     if (found.is_bare) TSR_TRY(add_other_half(all, source, &found, err));
