@@ -347,10 +347,10 @@ tsr_status tsr_engine_plan(char **out, tsr_engine *engine, const tsr_scene *scen
         notes = more;
     }
     if (notes)
-        *out = tsr__format("model: %s (%s, %s)\n%s%spicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
-                           info.precision, models, memory, job->width, job->height, job->batch,
-                           tsr__scene_text(job->scene, TSR__OPT_SEED), job->encodes_init ? ", from a picture" : "",
-                           steps, notes);
+        *out = tsr__format("model: %s (%s%s, %s)\n%s%spicture: %dx%d, batch %d, seed %s%s\n%s%s", info.model, info.kind,
+                           tsr__checkpoint_variant_name(engine->checkpoint.variant), info.precision, models, memory,
+                           job->width, job->height, job->batch, tsr__scene_text(job->scene, TSR__OPT_SEED),
+                           job->encodes_init ? ", from a picture" : "", steps, notes);
     if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
 done:
     free(models);

@@ -43,28 +43,26 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* Nodes 1 to 5 and the last. */
-#define BEGIN(model)                                                                                                                                          \
-    "{" NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"" model "\"") "," NODE("2", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"a cat\"") "," NODE( \
-        "3", "CLIPTextEncode",                                                                                                                                \
-        "\"clip\":[\"1\",1],\"text\":\"\"") "," NODE("4", "LoadImage",                                                                                        \
-                                                     "\"image\":\"picture.png\"") "," NODE("5", "LoadImageMask",                                              \
-                                                                                           "\"image\":\"mask.png\","                                          \
-                                                                                           "\"channel\":\"red\"") ","
-#define CONDITIONING(noise_mask)                                                                                       \
+#define MODEL(file) NODE("1", "CheckpointLoaderSimple", "\"ckpt_name\":\"" file "\"")
+#define YES         NODE("2", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"a cat\"")
+#define NO          NODE("3", "CLIPTextEncode", "\"clip\":[\"1\",1],\"text\":\"\"")
+#define PICTURE     NODE("4", "LoadImage", "\"image\":\"picture.png\"")
+#define MASKING     NODE("5", "LoadImageMask", "\"image\":\"mask.png\",\"channel\":\"red\"")
+#define BEGIN(file) "{" MODEL(file) "," YES "," NO "," PICTURE "," MASKING ","
+#define MASKED(flag)                                                                                                   \
     NODE("6", "InpaintModelConditioning",                                                                              \
          "\"positive\":[\"2\",0],\"negative\":[\"3\",0],\"vae\":[\"1\",2],\"pixels\":[\"4\",0],\"mask\":[\"5\",0],"    \
-         "\"noise_mask\":" noise_mask)                                                                                 \
-    ","
-#define FOR_INPAINT(grow)                                                                                              \
-    NODE("7", "VAEEncodeForInpaint",                                                                                   \
-         "\"pixels\":[\"4\",0],\"vae\":[\"1\",2],\"mask\":[\"5\",0],\"grow_mask_by\":" grow)                           \
-    ","
-#define END(positive, negative, latent)                                                                                \
+         "\"noise_mask\":" flag)
+#define CONDITIONING(flag) MASKED(flag) ","
+#define HOLE(grow)                                                                                                     \
+    NODE("7", "VAEEncodeForInpaint", "\"pixels\":[\"4\",0],\"vae\":[\"1\",2],\"mask\":[\"5\",0],\"grow_mask_by\":" grow)
+#define FOR_INPAINT(grow) HOLE(grow) ","
+#define SAMPLE(positive, negative, latent)                                                                             \
     NODE("8", "KSampler",                                                                                              \
          "\"model\":[\"1\",0],\"positive\":" positive ",\"negative\":" negative ",\"latent_image\":" latent            \
-         ",\"seed\":3,\"steps\":3,\"cfg\":3,\"sampler_name\":\"euler\",\"scheduler\":\"normal\",\"denoise\":1")        \
-    "," NODE("9", "SaveLatent", "\"samples\":[\"8\",0],\"filename_prefix\":\"l\"") "}"
+         ",\"seed\":3,\"steps\":3,\"cfg\":3,\"sampler_name\":\"euler\",\"scheduler\":\"normal\",\"denoise\":1")
+#define SAVED(from)                     NODE("9", "SaveLatent", "\"samples\":[\"" from "\",0],\"filename_prefix\":\"l\"")
+#define END(positive, negative, latent) SAMPLE(positive, negative, latent) "," SAVED("8") "}"
 
 static tsr_latent *painted(const char *text) {
     tsr_workflow_outputs *outputs = run_text(&f, text);
@@ -87,13 +85,14 @@ static double apart(tsr_latent *a, tsr_latent *b) {
     return most;
 }
 
-#define SCENE(model, more)                                                                                             \
-    "{" NODE("1", "TesseraScene",                                                                                      \
-             "\"ckpt_name\":\"" model "\",\"seed\":3,\"scene\":\"{\\\"prompt\\\":\\\"a cat\\\","                       \
-             "\\\"negative\\\":\\\"\\\",\\\"steps\\\":3,\\\"cfg\\\":3,\\\"sampler\\\":\\\"euler\\\","                  \
-             "\\\"scheduler\\\":\\\"normal\\\",\\\"init_image\\\":\\\"picture.png\\\"" more                            \
-             "}\"") "," NODE("9", "SaveLatent", "\"samples\":[\"1\",1],\"filename_prefix\":\"l\"") "}"
-#define MASK ",\\\"mask\\\":\\\"mask.png\\\""
+#define SCENE_NODE(file, more)                                                                                         \
+    NODE("1", "TesseraScene",                                                                                          \
+         "\"ckpt_name\":\"" file "\",\"seed\":3,\"scene\":\"{\\\"prompt\\\":\\\"a cat\\\","                            \
+         "\\\"negative\\\":\\\"\\\",\\\"steps\\\":3,\\\"cfg\\\":3,\\\"sampler\\\":\\\"euler\\\","                      \
+         "\\\"scheduler\\\":\\\"normal\\\",\\\"init_image\\\":\\\"picture.png\\\"" more "}\"")
+#define SAVED_SCENE       NODE("9", "SaveLatent", "\"samples\":[\"1\",1],\"filename_prefix\":\"l\"")
+#define SCENE(file, more) "{" SCENE_NODE(file, more) "," SAVED_SCENE "}"
+#define MASK              ",\\\"mask\\\":\\\"mask.png\\\""
 
 static const char with_conditioning[] =
     BEGIN("wide.safetensors") CONDITIONING("true") END("[\"6\",0]", "[\"6\",1]", "[\"6\",2]");
@@ -131,11 +130,12 @@ static void plain_models__ignore_it(void **state) {
                                   END("[\"2\",0]", "[\"3\",0]", "[\"6\",2]"))) == 0.0);
 }
 
-#define EDIT                                                                                                           \
+#define EDITED                                                                                                         \
     NODE("6", "InstructPixToPixConditioning",                                                                          \
-         "\"positive\":[\"2\",0],\"negative\":[\"3\",0],\"vae\":[\"1\",2],\"pixels\":[\"4\",0]")                       \
-    ","
-#define ENCODE NODE("7", "VAEEncode", "\"pixels\":[\"4\",0],\"vae\":[\"1\",2]") ","
+         "\"positive\":[\"2\",0],\"negative\":[\"3\",0],\"vae\":[\"1\",2],\"pixels\":[\"4\",0]")
+#define EDIT    EDITED ","
+#define ENCODED NODE("7", "VAEEncode", "\"pixels\":[\"4\",0],\"vae\":[\"1\",2]")
+#define ENCODE  ENCODED ","
 
 static void editing_models__see_the_picture(void **state) {
     (void)state;
