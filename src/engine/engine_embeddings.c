@@ -1,4 +1,6 @@
-/* engine/engine_embeddings.c - where the files of "embedding:NAME" lie: embeddings/ beside the model or beside its folder. */
+/* engine/engine_embeddings.c - where the files of "embedding:NAME" lie: embeddings/ beside the model or beside its folder; and which
+ * files a prompt names. */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,4 +33,44 @@ tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, t
             free(made);
         }
     return TSR_OK;
+}
+
+typedef struct listing {
+    const tsr_engine *engine;
+    tsr__embedding_file_fn take;
+    void *user;
+} listing;
+
+/* A tsr__embedding_source that reads nothing: it only hears the names. */
+static tsr_status hear_name(void *user, const char *name, size_t length, int *found, int *first, int *count,
+                            tsr_error *err) {
+    tsr_status status = TSR_OK;
+    const listing *to = user;
+    char *copy = tsr__format("%.*s", (int)length, name), *path = NULL;
+    *found = 0;
+    *first = 0;
+    *count = 1;
+    if (!copy) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+    TSR_TRY(tsr__embedding_find_file((void *)(uintptr_t)to->engine, copy, &path, err));
+    if (!path) goto done;
+    *found = 1;
+    TSR_TRY(to->take(to->user, path, err));
+done:
+    free(copy);
+    free(path);
+    return status;
+}
+
+tsr_status tsr__embedding_list_files(tsr_engine *engine, const char *prompt, tsr__embedding_file_fn take, void *user,
+                                     tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr__token_chunks chunks = { 0 };
+    listing to = { engine, take, user };
+    const tsr__embedding_source source = { &to, hear_name };
+    if (!prompt || !strstr(prompt, "embedding:")) return TSR_OK;
+    if (!engine->tokenizer) TSR_TRY(tsr__tokenizer_new(&engine->tokenizer, err));
+    TSR_TRY(tsr__tokenize_with(engine->tokenizer, &chunks, prompt, 0, &source, err));
+done:
+    tsr__token_chunks_clear(&chunks);
+    return status;
 }

@@ -104,6 +104,11 @@ tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *e
 /* --- engine_embeddings.c: a tsr__embedding_path_fn; user is the engine --- */
 tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err);
 
+/* Calls take with each embedding file that a prompt names, as often as it names it. */
+typedef tsr_status (*tsr__embedding_file_fn)(void *user, const char *path, tsr_error *err);
+tsr_status tsr__embedding_list_files(tsr_engine *engine, const char *prompt, tsr__embedding_file_fn take, void *user,
+                                     tsr_error *err);
+
 /* --- engine_find.c --- */
 /* A file that belongs to a model: `name` itself where that can be read, else in FOLDER/ beside the model, FOLDER/ beside the
  * model's folder, or beside the model, with or without ".safetensors"; `name` again when it is nowhere. NULL: no memory.

@@ -43,38 +43,53 @@ done:
 }
 
 typedef struct file_list {
-    const char *paths[MAX_FILES];
+    char *paths[MAX_FILES]; /* owned */
     int n;
 } file_list;
 
-static void add_file(file_list *list, const char *path) {
+static void free_list(file_list *list) {
+    for (int i = 0; list && i < list->n; i++) free(list->paths[i]);
+    free(list);
+}
+
+/* A tsr__embedding_file_fn. */
+static tsr_status add_file(void *user, const char *path, tsr_error *err) {
+    file_list *list = user;
     for (int i = 0; i < list->n; i++)
-        if (strcmp(list->paths[i], path) == 0) return;
-    if (list->n < MAX_FILES) list->paths[list->n++] = path;
+        if (strcmp(list->paths[i], path) == 0) return TSR_OK;
+    if (list->n == MAX_FILES) return tsr__fail(err, TSR_TOO_LARGE, "state: more than %d files of a run", MAX_FILES);
+    list->paths[list->n] = tsr__strdup(path);
+    return list->paths[list->n] && ++list->n ? TSR_OK : tsr__fail(err, TSR_NO_MEMORY, "out of memory");
 }
 
 /* What one prompt is evaluated with. */
-static void add_files(file_list *list, const tsr_guide *guide) {
-    const tsr_engine *engine = guide->denoiser->user;
-    const tsr__conditioning *cond = guide->positive;
-    add_file(list, engine->model);
-    for (int i = 0; tsr__adapters_file(cond->adapters, i); i++) add_file(list, tsr__adapters_file(cond->adapters, i));
-    for (int i = 0; tsr__controls_file(cond->controls, i); i++) add_file(list, tsr__controls_file(cond->controls, i));
+static tsr_status add_files(file_list *list, const tsr_guide *guide, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    tsr_engine *engine = guide->denoiser->user;
+    const tsr__conditioning *cond = guide->positive, *no = guide->negative;
+    const char *path;
+    TSR_TRY(add_file(list, engine->model, err));
+    for (int i = 0; (path = tsr__adapters_file(cond->adapters, i)); i++) TSR_TRY(add_file(list, path, err));
+    for (int i = 0; (path = tsr__controls_file(cond->controls, i)); i++) TSR_TRY(add_file(list, path, err));
+    TSR_TRY(tsr__embedding_list_files(engine, cond->prompt, add_file, list, err));
+    if (no) TSR_TRY(tsr__embedding_list_files(engine, no->prompt, add_file, list, err));
+done:
+    return status;
 }
 
-/* The checkpoints and adapters of base and regions, each once; the picture's own checkpoint first. */
+/* The checkpoints, adapters, control networks and embeddings of base and regions, each once; the picture's own checkpoint first. */
 static tsr_status mark_files(tsr__engine_state *state, const tsr_engine *engine, const tsr__job *job, tsr_error *err) {
     tsr_status status = TSR_OK;
     file_list *list = NULL;
     TSR_ALLOC_ZERO(err, list, 1);
-    add_file(list, engine->model);
-    add_files(list, &job->base.guide);
-    for (int i = 0; i < job->region_count; i++) add_files(list, &job->regions[i].guide);
+    TSR_TRY(add_file(list, engine->model, err));
+    TSR_TRY(add_files(list, &job->base.guide, err));
+    for (int i = 0; i < job->region_count; i++) TSR_TRY(add_files(list, &job->regions[i].guide, err));
     TSR_ALLOC_ZERO(err, state->files, list->n);
     state->n_files = list->n;
     for (int i = 0; i < list->n; i++) TSR_TRY(mark_file(&state->files[i], list->paths[i], err));
 done:
-    free(list);
+    free_list(list);
     return status;
 }
 
@@ -94,7 +109,7 @@ tsr_status tsr__engine_state_check(const tsr__engine_state *state, const tsr_eng
         TSR_TRY(tsr__state_damaged(err, "a picture of another size than its latent"));
     TSR_TRY(mark_files(&now, engine, job, err));
     if (now.n_files != state->n_files)
-        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from %d model and adapter files, the run has %d",
+        TSR_FAIL(err, TSR_BAD_ARGUMENT, "state: was saved from %d model, adapter and embedding files, the run has %d",
                  state->n_files, now.n_files);
     for (int i = 0; i < now.n_files; i++)
         if (now.files[i].size != state->files[i].size ||

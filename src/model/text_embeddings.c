@@ -3,7 +3,8 @@
  *   A1111       string_to_param: { "*": [n, width] }
  *   diffusers   "<name>": [width] or [n, width]
  *   kohya       emb_params: [n, width]
- *   SDXL        clip_l: [n, 768], clip_g: [n, 1280] */
+ *   SDXL        clip_l: [n, 768], clip_g: [n, 1280]
+ *   older .pt   a tensor alone, or a list of tensors or dicts, which follow each other */
 #include "model/text_embeddings.h"
 
 #include <stdlib.h>
@@ -87,23 +88,51 @@ static const tsr__tensor_view *choose(const tsr__weights *weights, const char *k
     return NULL;
 }
 
+static int is_listed(const tsr__tensor_view *view) {
+    return strncmp(view->name, "list.", 5) == 0;
+}
+
+/* How many values an encoder gets: the first tensor's, or of a list all that fit. */
+static size_t count_values(const tsr__weights *weights, const tsr__tensor_view *first, int width) {
+    size_t count = first->count;
+    for (size_t i = 0; is_listed(first) && i < tsr__weights_count(weights); i++) {
+        const tsr__tensor_view *view = tsr__weights_at(weights, i);
+        if (view != first && is_listed(view) && fits(view, width)) count += view->count;
+    }
+    return count;
+}
+
+static tsr_status copy_values(float *to, const tsr__weights *weights, const tsr__tensor_view *first, int width,
+                              tsr_error *err) {
+    if (!is_listed(first)) return tsr__tensor_to_f32(first, to, err);
+    for (size_t i = 0; i < tsr__weights_count(weights); i++) { /* sorted by name, which is the list's order */
+        const tsr__tensor_view *view = tsr__weights_at(weights, i);
+        if (!is_listed(view) || !fits(view, width)) continue;
+        tsr_status status = tsr__tensor_to_f32(view, to, err);
+        if (status != TSR_OK) return status;
+        to += view->count;
+    }
+    return TSR_OK;
+}
+
 static tsr_status read_values(embedding *e, const tsr__embeddings *embeddings, const tsr__weights *weights,
                               tsr_error *err) {
     tsr_status status = TSR_OK;
     for (int i = 0; i < embeddings->encoders; i++) {
-        const tsr__tensor_view *view = choose(weights, embeddings->keys[i], embeddings->widths[i]);
+        const int width = embeddings->widths[i];
+        const tsr__tensor_view *view = choose(weights, embeddings->keys[i], width);
         if (!view)
             TSR_FAIL(err, TSR_UNSUPPORTED,
                      "%s: holds no vectors of %d values, which this model's text encoder \"%s\" takes: it is made for "
                      "another kind of model",
-                     tsr__weights_path(weights), embeddings->widths[i], embeddings->keys[i]);
-        size_t count = view->count / (size_t)embeddings->widths[i];
+                     tsr__weights_path(weights), width, embeddings->keys[i]);
+        const size_t values = count_values(weights, view, width), count = values / (size_t)width;
         if (count > TSR__EMBEDDING_MAX_ROWS || (i && count != (size_t)e->count))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: \"%s\" is %zu vectors; %d to %d are taken", tsr__weights_path(weights),
                      view->name, count, i ? e->count : 1, i ? e->count : TSR__EMBEDDING_MAX_ROWS);
         e->count = (int)count;
-        TSR_ALLOC(err, e->values[i], view->count);
-        TSR_TRY(tsr__tensor_to_f32(view, e->values[i], err));
+        TSR_ALLOC(err, e->values[i], values);
+        TSR_TRY(copy_values(e->values[i], weights, view, width, err));
     }
 done:
     return status;

@@ -263,6 +263,34 @@ done:
     return status;
 }
 
+/* Textual inversions are also saved as a tensor alone, or as a list of tensors or dicts: "tensor", "list.00000", ... */
+static tsr_status collect_root(reader *r, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char *name = NULL;
+    if (r->root->kind == TSR__PICKLE_DICT) return collect(r, choose_dict(r->root), "", 0, err);
+    const int alone = r->root->kind == TSR__PICKLE_TENSOR;
+    const size_t count = alone ? 1 : r->root->kind == TSR__PICKLE_LIST ? r->root->u.items.count : 0;
+    if (count > MAX_VISITS) TSR_FAIL(err, TSR_TOO_LARGE, "%s: a list of more than %zu entries", r->path, MAX_VISITS);
+    for (size_t i = 0; i < count; i++) {
+        const tsr__pickle_value *item = alone ? r->root : r->root->u.items.at[i];
+        if (item->kind != TSR__PICKLE_TENSOR && item->kind != TSR__PICKLE_DICT) continue;
+        name = alone ? tsr__strdup("tensor") : tsr__format("list.%05zu", i);
+        if (!name) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+        if (item->kind == TSR__PICKLE_DICT) {
+            TSR_TRY(collect(r, item, name, 0, err));
+            free(name);
+        } else {
+            TSR_TRY(add_found(r, name, item, err)); /* owns the name now */
+        }
+        name = NULL;
+    }
+    if (!r->found_count)
+        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: holds no state dict; a file of weights is needed", r->path);
+done:
+    free(name);
+    return status;
+}
+
 /* --- placing them --- */
 
 /* The storage's bytes, at least as many as its pickle claims. */
@@ -410,9 +438,7 @@ static tsr_status read_torch(tsr__weights *weights, int is_zip, tsr_error *err) 
     r.data = tsr__weights_bytes(weights, &r.size);
     TSR_TRY(tsr__pickle_new(&r.pickle, r.path, err));
     TSR_TRY(is_zip ? open_zip(&r, err) : open_old(&r, err));
-    if (r.root->kind != TSR__PICKLE_DICT)
-        TSR_FAIL(err, TSR_UNSUPPORTED, "%s: holds no state dict; a file of weights is needed", r.path);
-    TSR_TRY(collect(&r, choose_dict(r.root), "", 0, err));
+    TSR_TRY(collect_root(&r, err));
     TSR_TRY(place(weights, &r, err));
 done:
     for (size_t i = 0; i < r.found_count; i++) free(r.found[i].name);

@@ -4,7 +4,7 @@
     /usr/bin/python3 tests/golden/make_adapter_numbers.py        (Debian's python3-torch and python3-numpy)
 
 writes tests/golden/data/adapters/: FAMILY-KIND.safetensors, and FAMILY-expected.safetensors with a tensor "CASE|KEY" for each
-checkpoint tensor that a case changes. A case is files with strengths, "lora:0.6+dora_out:1". A weight [out, in, ...] is told by
+checkpoint tensor that a case changes; and tests/golden/data/embeddings/. A case is files with strengths, "lora:0.6+dora_out:1". A weight [out, in, ...] is told by
 W' X, X [in ..., 2] of a fixed rule (probe below); a vector by its values. Weights are merged in float64 by the definitions of
 ComfyUI 0.8.0's comfy/weight_adapter: this file states the formulas, no code of it is used.
 """
@@ -509,8 +509,21 @@ def make_family(label, family):
     write_safetensors(OUT / f"{label}-expected.safetensors", expected, half=False)
 
 
+def write_embeddings():
+    """Textual inversions as torch.save has them: a tensor alone, lists, A1111's dict. All are two vectors for SD1."""
+    folder = DATA / "embeddings"
+    folder.mkdir(exist_ok=True)
+    rows = (torch.arange(256, dtype=torch.float32) / 256).reshape(2, 128)
+    torch.save(rows, folder / "bare.pt")
+    torch.save([{"one": rows[:1].clone()}, {"two": rows[1:].clone()}], folder / "list.pt")
+    torch.save([rows[0].clone(), rows[1].clone()], folder / "tensors.pt")
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": {"*": rows}, "name": "ramp", "step": 3},
+               folder / "a1111.pt")
+
+
 def main():
     OUT.mkdir(exist_ok=True)
+    write_embeddings()
     for old in OUT.glob("*.safetensors"):
         old.unlink()
     for label, family in (("sd1", family_sd1()), ("sd2", family_sd2()), ("sdxl", family_sdxl())):

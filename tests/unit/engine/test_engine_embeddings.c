@@ -115,6 +115,36 @@ static void embedding__pt_of_a1111_is_read(void **state) {
     tsr_engine_close(engine);
 }
 
+/* Files of torch.save, by tests/golden/make_adapter_numbers.py. */
+static void embedding__pt_of_other_shapes_is_read(void **state) {
+    static const char *const files[] = { "bare", "list", "tensors", "a1111" };
+    float values[2 * SD1_WIDTH];
+    tsr_engine *engine = open_engine("golden-sd1");
+    (void)state;
+    for (int i = 0; i < 2 * SD1_WIDTH; i++) values[i] = (float)i / 256.0f;
+    save("ramp.safetensors", &(tsr__tensor_out){ "emb_params", TSR_DTYPE_F32, 2, { 2, SD1_WIDTH }, values }, 1);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char from[600], to[600], prompt[80];
+        snprintf(from, sizeof from, "%s/embeddings/%s.pt", TSR_GOLDEN_DIR, files[i]);
+        snprintf(to, sizeof to, "%s/embeddings/%s.pt", root, files[i]);
+        assert_int_equal(symlink(from, to), 0);
+        snprintf(prompt, sizeof prompt, "a embedding:%s hill", files[i]);
+        assert_true(difference(engine, prompt, "a embedding:ramp hill") == 0);
+    }
+    tsr_engine_close(engine);
+}
+
+static void embedding__of_sd2_is_the_words(void **state) {
+    static float words[2 * G_WIDTH];
+    tsr_engine *engine = open_engine("tiny-sd2");
+    (void)state;
+    read_words(words, engine, "cond_stage_model.model.token_embedding.weight", G_WIDTH);
+    save("two.safetensors", &(tsr__tensor_out){ "emb_params", TSR_DTYPE_F32, 2, { 2, G_WIDTH }, words }, 1);
+    assert_true(difference(engine, "a (embedding:two:1.2) hill", "a (cat tree:1.2) hill") == 0);
+    assert_true(difference(engine, "a embedding:two hill", "a hill") > 1e-3);
+    tsr_engine_close(engine);
+}
+
 static void embedding__of_sdxl_has_rows_for_both_encoders(void **state) {
     static float low[2 * L_WIDTH], high[2 * G_WIDTH];
     tsr_engine *engine = open_engine("tiny-sdxl");
@@ -155,6 +185,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedding__of_words_rows_is_the_words),
         cmocka_unit_test(embedding__pt_of_a1111_is_read),
+        cmocka_unit_test(embedding__pt_of_other_shapes_is_read),
+        cmocka_unit_test(embedding__of_sd2_is_the_words),
         cmocka_unit_test(embedding__of_sdxl_has_rows_for_both_encoders),
         cmocka_unit_test(embedding__misfits_end_in_one_line),
     };

@@ -6,8 +6,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tessera/tessera.h"
 
@@ -195,6 +198,44 @@ static void engine_state__refuses_what_is_not_whole(void **state) {
     free(w.state);
 }
 
+/* A run that an embedding shaped is not gone on with when the file has become another one. */
+static void engine_state__remembers_embeddings(void **state) {
+    char root[] = "/tmp/tessera-state-XXXXXX", model[64], folder[64], word[80], command[200];
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    tsr_scene *scene = scene_of(1);
+    tsr_result *whole = NULL, *result = NULL;
+    tsr_engine *own = NULL;
+    watcher w = { .stop_at = 6 };
+    tsr_engine_callbacks callbacks = callbacks_of(&w);
+    tsr_error err = TSR_ERROR_INIT;
+    (void)state;
+    assert_non_null(mkdtemp(root));
+    snprintf(model, sizeof model, "%s/m.safetensors", root);
+    snprintf(folder, sizeof folder, "%s/embeddings", root);
+    snprintf(word, sizeof word, "%s/word.pt", folder);
+    assert_int_equal(symlink(TSR_GOLDEN_DIR "/checkpoints/golden-sd1.safetensors", model), 0);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(symlink(TSR_GOLDEN_DIR "/embeddings/bare.pt", word), 0);
+    options.model = model;
+    options.precision = TSR_PRECISION_F32;
+    assert_int_equal(tsr_engine_open(&own, &options, NULL), TSR_OK);
+    assert_int_equal(tsr_scene_set(scene, "negative", "a (embedding:word:1.2)", NULL), TSR_OK);
+    assert_int_equal(tsr_engine_run(&whole, own, scene, NULL, NULL), TSR_OK);
+    assert_int_equal(tsr_engine_run(&result, own, scene, &callbacks, NULL), TSR_CANCELLED);
+    assert_int_equal(tsr_engine_resume(&result, own, w.state, w.size, NULL, NULL), TSR_OK);
+    expect_same(result, whole);
+    tsr_result_free(result);
+    assert_int_equal(unlink(word) | symlink(TSR_GOLDEN_DIR "/embeddings/list.pt", word), 0);
+    assert_int_equal(tsr_engine_resume(&result, own, w.state, w.size, NULL, &err), TSR_BAD_ARGUMENT);
+    if (!strstr(err.message, "bare.pt")) fail_msg("%s", err.message);
+    snprintf(command, sizeof command, "rm -r %s", root);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): a folder of this test's own */
+    tsr_result_free(whole);
+    tsr_scene_free(scene);
+    tsr_engine_close(own);
+    free(w.state);
+}
+
 static int open_engine(void **state) {
     tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
     (void)state;
@@ -215,6 +256,7 @@ int main(void) {
         cmocka_unit_test(engine_state__goes_on_after_sampling_and_in_a_fresh_engine),
         cmocka_unit_test(engine_state__saves_after_steps),
         cmocka_unit_test(engine_state__refuses_what_is_not_whole),
+        cmocka_unit_test(engine_state__remembers_embeddings),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
