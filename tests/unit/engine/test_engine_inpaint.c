@@ -178,6 +178,33 @@ static void picture__is_grey_under_the_mask(void **state) {
     tsr_scene_free(scene);
 }
 
+/* Margins are holes too, on the larger picture. */
+static void margins__are_grey_and_masked(void **state) {
+    enum { LEFT = 16, WIDTH = SIDE + LEFT };
+    static float rgb[SIDE * WIDTH * 3];
+    tsr_scene *scene = scene_of("1");
+    tsr__job *job = NULL;
+    tsr_latent *want = NULL;
+    (void)state;
+    for (int i = 0; i < SIDE * WIDTH * 3; i++) {
+        int x = i / 3 % WIDTH - LEFT, y = i / 3 / WIDTH;
+        rgb[i] = x < 0 || inside(x, y) ? 0.5f : (float)pixel(x, y, i % 3) / 255.0f;
+    }
+    OK(tsr_scene_set(scene, "outpaint_left", "16", &err));
+    OK(tsr_scene_set(scene, "outpaint_feather", "0", &err));
+    OK(tsr__job_new(&job, seeing, scene, NULL, 1, &err));
+    OK(tsr__engine_encode_rgb(&want, seeing, rgb, WIDTH, SIDE, 0, &err));
+    size_t count = tsr_latent_count(want);
+    assert_int_equal(tsr_latent_count(job->concat), count);
+    assert_true(max_abs_diff(job->concat->values, want->values, count) < 1e-5 * max_abs(want->values, count));
+    assert_int_equal(job->concat->noise_mask->width, WIDTH);
+    for (int x = 0; x < WIDTH; x++)
+        assert_true(job->concat->noise_mask->values[x] == (x < LEFT ? 1.0f : 0.0f)); /* the first row */
+    tsr__job_free(job);
+    tsr_latent_free(want);
+    tsr_scene_free(scene);
+}
+
 static void network__sees_what_lies_outside_the_mask(void **state) {
     tsr_scene *scene = scene_of("2");
     (void)state;
@@ -381,6 +408,7 @@ static void kinds__are_told_by_the_first_convolution(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(picture__is_grey_under_the_mask),
+        cmocka_unit_test(margins__are_grey_and_masked),
         cmocka_unit_test(network__sees_what_lies_outside_the_mask),
         cmocka_unit_test(regions__with_and_without_an_inpainting_model),
         cmocka_unit_test(everything__works_on_a_wider_network),
