@@ -267,6 +267,36 @@ static void part_of_the_canvas__equals_pytorch(void **state) {
     tsr_engine_close(engine);
 }
 
+/* SDXL's T2I-Adapter takes cells of 16 pixels: a picture of 96 x 64 stays as it is on a canvas of 88 x 56, where one scaled to the
+ * canvas would lose every twelfth column. */
+static void wide_adapter__sees_whole_cells(void **state) {
+    enum { HIGH = 7, WIDE = 11, CELLS = 4 * HIGH * WIDE };
+    static float changed[8 * H * 8 * W * 3], plain[CELLS], out[CELLS], in[CELLS];
+    const int shape[4] = { 1, 4, HIGH, WIDE };
+    tsr_engine *engine = NULL;
+    tsr_engine_options options = TSR_ENGINE_OPTIONS_INIT;
+    char path[140];
+    (void)state;
+    snprintf(path, sizeof path, "%s.wide", net_path);
+    adapter_kind_write(path, ADAPTER_WIDE);
+    options.model = TSR_GOLDEN_DIR "/checkpoints/tiny-sdxl.safetensors";
+    options.precision = TSR_PRECISION_F32;
+    OK(tsr_engine_open(&engine, &options, &err));
+    numbers(in, "x", CELLS, 3.0, 0.0);
+    for (size_t column = 0; column <= 13; column++) { /* the first unchanged */
+        tsr__control_use use = use_of(path, changed, 1.0f);
+        memcpy(changed, picture, sizeof changed);
+        for (size_t y = 0; column && y < 8 * H; y++) changed[(y * 8 * W + column + 40) * 3] += 1.0f;
+        tsr_denoise_call call = {
+            .x = in, .sigma = SIGMA, .cond = make_cond(engine, &use, 1), .denoised = column ? out : plain
+        };
+        OK(engine->denoiser.denoise(engine, shape, &call, 1, &err));
+        if (column) assert_true(memcmp(out, plain, sizeof out) != 0);
+    }
+    tsr_engine_close(engine);
+    unlink(path);
+}
+
 /* --- scenes ---------------------------------------------------------------------------------------------------------------- */
 static tsr_scene *make_scene(const char *mode) {
     tsr_scene *scene = NULL;
@@ -419,6 +449,7 @@ int main(void) {
         cmocka_unit_test(crop__sees_its_part_of_the_picture),
         cmocka_unit_test(chain_with_windows__equals_pytorch),
         cmocka_unit_test(part_of_the_canvas__equals_pytorch),
+        cmocka_unit_test(wide_adapter__sees_whole_cells),
         cmocka_unit_test(control_of_a_region__steers_its_place),
         cmocka_unit_test(lists__are_several_networks),
         cmocka_unit_test(modes__take_control),
