@@ -55,7 +55,7 @@ static tsr_status keep_pictures(tsr_image **images, int count, tsr__job *job, co
     }
     free(*k->data);
     *k->data = NULL;
-    if (strspn(list, ";") == strlen(list)) goto done; /* none of them is kept */
+    if (!list || strspn(list, ";") == strlen(list)) goto done; /* none of them is kept */
     *k->data = list;
     list = NULL;
 done:

@@ -192,7 +192,7 @@ int tsr__diffusers_unet_name(char out[TSR__NAME_SIZE], const char *name, const t
 
 /* --- control networks ------------------------------------------------------------------------------------------------- */
 static int hint_name(char out[TSR__NAME_SIZE], const char *rest, const tsr__diffusers_shape *shape) {
-    int number;
+    int number = 0;
     char block[64];
     const char *layer = after(rest, "conv_in.");
     if (layer) return join(out, "input_hint_block.0.", layer, "");
@@ -392,7 +392,7 @@ int tsr__single_file_vae_name(char out[TSR__NAME_SIZE], const char *name, const 
     const char *half = after(name, "encoder.") ? "encoder" : after(name, "decoder.") ? "decoder" : NULL;
     const char *rest;
     char block[64];
-    int level, number;
+    int level, number = 0;
     if (!half) return (after(name, "quant_conv.") || after(name, "post_quant_conv.")) && join(out, name, "", "");
     const int up = half[0] == 'd';
     name += strlen(half) + 1;
