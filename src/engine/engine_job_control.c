@@ -55,7 +55,8 @@ static tsr_status keep_pictures(tsr_image **images, int count, tsr__job *job, co
     }
     free(*k->data);
     *k->data = NULL;
-    if (!list || strspn(list, ";") == strlen(list)) goto done; /* none of them is kept */
+    if (!list) TSR_FAIL(err, TSR_BAD_ARGUMENT, "control needs control_image, the picture that it reads");
+    if (strspn(list, ";") == strlen(list)) goto done; /* none of them is kept */
     *k->data = list;
     list = NULL;
 done:
