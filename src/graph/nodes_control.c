@@ -44,16 +44,10 @@ static const tsr__input difference_inputs[] = {
 };
 
 /* --- SetUnionControlNetType -------------------------------------------------------------------------------------------------- */
-static const char *const union_types[] = { "auto",
-                                           "openpose",
-                                           "depth",
-                                           "hed/pidi/scribble/ted",
-                                           "canny/lineart/anime_lineart/mlsd",
-                                           "normal",
-                                           "segment",
-                                           "tile",
-                                           "repaint",
-                                           NULL };
+static const char *const union_types[] = {
+    "auto", "openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/anime_lineart/mlsd", "normal", "segment",
+    "tile", "repaint",  NULL
+};
 
 static const tsr__input union_inputs[] = {
     TSR__LINK("control_net", CONTROL_NET, "A union ControlNet; other networks do not look at the type."),

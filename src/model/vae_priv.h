@@ -37,7 +37,7 @@ struct tsr__vae {
     tsr__nn *nn;
     int latent_channels, factor;
     tsr__taesd *tiny; /* then there is nothing of the rest */
-    tsr__ask_fn ask; /* NULL: nobody is asked */
+    tsr__ask_fn ask;  /* NULL: nobody is asked */
     void *ask_user;
     tsr__vae_half encoder, decoder;
     tsr__nn_weight *quant, *post_quant; /* 1x1; NULL where the file has none */

@@ -127,16 +127,14 @@ static void patches__go_with_their_model(void **state) {
 
 /* Two samplings of one model in one workflow do not mix up, whichever comes first. */
 static void samplings__of_one_model_stay_apart(void **state) {
-    static const char both[] = "{" START
-                               "," DISCRETE("5", "1", "v_prediction", "true") "," NODE(
-                                   "7", "KSampler",
-                                   "\"model\":[\"1\",0],\"positive\":[\"2\",0],\"negative\":[\"3\",0],\"latent_image\":"
-                                   "[\"4\",0],\"seed\":5,"
-                                   "\"steps\":4,\"cfg\":5,\"sampler_name\":\"euler\",\"scheduler\":\"normal\","
-                                   "\"denoise\":1") "," SAMPLED("5", "euler") "," KEPT
-                                                                              "," NODE("10", "SaveLatent",
-                                                                                       "\"samples\":[\"7\",0],"
-                                                                                       "\"filename_prefix\":\"m\"") "}";
+    static const char both[] = "{" START "," DISCRETE("5", "1", "v_prediction", "true") "," NODE(
+        "7", "KSampler",
+        "\"model\":[\"1\",0],\"positive\":[\"2\",0],\"negative\":[\"3\",0],\"latent_image\":"
+        "[\"4\",0],\"seed\":5,"
+        "\"steps\":4,\"cfg\":5,\"sampler_name\":\"euler\",\"scheduler\":\"normal\","
+        "\"denoise\":1") "," SAMPLED("5", "euler") "," KEPT "," NODE("10", "SaveLatent",
+                                                                     "\"samples\":[\"7\",0],"
+                                                                     "\"filename_prefix\":\"m\"") "}";
     (void)state;
     tsr_workflow_outputs *outputs = run_text(&f, both);
     assert_int_equal(outputs->count, 2);
@@ -158,7 +156,7 @@ static void samplings__of_one_model_stay_apart(void **state) {
         "12", "KSamplerSelect",                                                                                                  \
         "\"sampler_name\":\"euler\"") "," NODE("8", "SamplerCustom",                                                             \
                                                "\"model\":[\"" model "\",0],\"positive\":[\"2\",0],\"negative\":["               \
-                                                                     "\"3\",0],\"latent_image\":[\"4\",0],"                      \
+                                               "\"3\",0],\"latent_image\":[\"4\",0],"                                            \
                                                "\"noise_seed\":5,\"add_noise\":true,\"cfg\":5,\"sampler\":[\"12\",0],"           \
                                                "\"sigmas\":[\"11\",0]") "," KEPT "}"
 
