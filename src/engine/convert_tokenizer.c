@@ -103,10 +103,11 @@ static tsr_status make_vocabulary(text *json, text *list, tsr_error *err) {
     const int merges = tsr__vocabulary_merges(), count = FIRST_MERGE + merges;
     char last[96];
     TSR_TRY(make_tokens(&tokens, &starts, err));
+    const char *all = tokens.data ? tokens.data : ""; /* there are tokens always */
     TSR_TRY(append(json, "{", err));
     TSR_TRY(append(list, "#version: 0.2\n", err));
     for (int id = 0; id < count; id++)
-        TSR_TRY(append_json(json, tokens.data + starts[id], starts[id + 1] - starts[id] - 1, id, err));
+        TSR_TRY(append_json(json, all + starts[id], starts[id + 1] - starts[id] - 1, id, err));
     (void)snprintf(last, sizeof last, "\"%s\":%d,\"%s\":%d}\n", START, count, END, count + 1);
     TSR_TRY(append(json, last, err));
     for (int i = 0; i < merges; i++) {
@@ -114,8 +115,7 @@ static tsr_status make_vocabulary(text *json, text *list, tsr_error *err) {
         int pair[2];
         tsr__vocabulary_merge(i, pair);
         (void)snprintf(line, sizeof line, "%.*s %.*s\n", (int)(starts[pair[0] + 1] - starts[pair[0]] - 1),
-                       tokens.data + starts[pair[0]], (int)(starts[pair[1] + 1] - starts[pair[1]] - 1),
-                       tokens.data + starts[pair[1]]);
+                       all + starts[pair[0]], (int)(starts[pair[1] + 1] - starts[pair[1]] - 1), all + starts[pair[1]]);
         TSR_TRY(append(list, line, err));
     }
 done:

@@ -278,8 +278,8 @@ static void write_q6_k(unsigned char *block, const float *in) {
     memset(block, 0, 192);
     for (int g = 0; g < 16; g++) block[192 + g] = (unsigned char)scales[g];
     for (int i = 0; i < 256; i++) {
-        const int half = i / 128, part = i % 128 / 32, at = i % 32;
-        const int value = clamp(in[i] * inverse(scale * (float)scales[i / 16]), -32, 31) + 32;
+        const int half = i / 128, part = i % 128 / 32, at = i % 32, g = i / 16;
+        const int value = clamp(in[i] * inverse(scale * (float)scales[g]), -32, 31) + 32;
         low[64 * half + 32 * (part % 2) + at] |= (unsigned char)((value & 15) << (part < 2 ? 0 : 4));
         high[32 * half + at] |= (unsigned char)((value >> 4) << (2 * part));
     }

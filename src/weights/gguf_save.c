@@ -119,9 +119,8 @@ static tsr__gguf_shape shape_of(const tsr__tensor_out *tensor, const tsr__gguf_s
 static tsr_status measure(uint64_t *bytes, const tsr__tensor_out *tensor, const tsr__gguf_shape *shape,
                           tsr_error *err) {
     tsr_status status = TSR_OK;
-    uint64_t count = 1;
-    const uint64_t block = tsr__dtype_block(tensor->dtype),
-                   row = shape->rank ? (uint64_t)shape->side[shape->rank - 1] : 1;
+    uint64_t count = 1, row = 1;
+    const uint64_t block = tsr__dtype_block(tensor->dtype);
     *bytes = 0;
     if (shape->rank > MAX_SIDES)
         TSR_FAIL(err, TSR_UNSUPPORTED, "tensor \"%s\" has %d sides; GGUF has 4 at most", tensor->name, shape->rank);
@@ -130,7 +129,8 @@ static tsr_status measure(uint64_t *bytes, const tsr__tensor_out *tensor, const 
     for (int i = 0; i < shape->rank; i++) {
         if (shape->side[i] < 0 || (shape->side[i] && count > ((uint64_t)1 << 40) / (uint64_t)shape->side[i]))
             TSR_FAIL(err, TSR_BAD_ARGUMENT, "tensor \"%s\": bad shape", tensor->name);
-        count *= (uint64_t)shape->side[i];
+        row = (uint64_t)shape->side[i]; /* the last one is the fastest */
+        count *= row;
     }
     if (row % block)
         TSR_FAIL(err, TSR_BAD_ARGUMENT, "tensor \"%s\": rows do not divide into %s blocks", tensor->name,
