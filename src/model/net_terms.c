@@ -131,6 +131,7 @@ static tsr_status fold_input_gain(tsr__lora_factors *f, const float *weight, tsr
     TSR_ALLOC(err, all, f->rows * f->columns);
     for (size_t i = 0; i < f->rows * f->columns; i++) {
         const size_t row = i / f->columns, column = i % f->columns;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): an input_gain is made of the weight */
         all[i] = weight[i] * (f->input_gain[column / taps] - 1.0f) + (f->up ? 0.0f : f->down[i]);
         for (size_t k = 0; f->up && k < f->rank; k++)
             all[i] += f->up[row * f->rank + k] * f->down[k * f->columns + column];
