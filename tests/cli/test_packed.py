@@ -133,6 +133,21 @@ class Same(Packed):
             self.assertIn("swapped models", runs[-1][2])
         self.assertEqual(runs[0][:2], runs[1][:2])
 
+    def test_gone_on_with_after_a_stop(self):
+        self.pack(MODEL, "m.tsrpack", "--precision", "f32")
+        same = ("--prompt", "a house", "--width", "64", "--height", "64", "--steps", "60", "--sampler", "euler_ancestral",
+                "--threads", "2", "--precision", "f32", "--save-latent")
+        self.good("generate", "--model", MODEL, *same, "whole.latent", "--output", "whole.png")
+        process = subprocess.Popen([TESSERA, "generate", "--model", "m.tsrpack", *same, "x.latent", "--output", "x.png",
+                                    "--save-state", "x.state"], cwd=self.dir, text=True, stderr=subprocess.PIPE)
+        self.assertIn("step 15/60", process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 130, said)
+        self.good("generate", "--resume", "x.state", "--save-latent", "x.latent", "--output", "x.png")
+        self.assertEqual(files.read(self.path("x.latent"))[0]["latent_tensor"].data,
+                         files.read(self.path("whole.latent"))[0]["latent_tensor"].data)
+
     def test_in_a_workflow(self):
         os.makedirs(self.path("models/checkpoints"))
         self.pack(MODEL, "models/checkpoints/m.tsrpack", "--precision", "f32")
