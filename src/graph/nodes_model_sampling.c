@@ -34,10 +34,11 @@ static const tsr__input discrete_inputs[] = {
     TSR__END,
 };
 
+/* The checker has let one of the names through. */
 static int index_of(const char *const *names, const char *name) {
-    int i = 0;
-    while (names[i] && strcmp(names[i], name) != 0) i++;
-    return i;
+    for (int i = 0; names[i]; i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return 0;
 }
 
 static tsr_status run_discrete(tsr__call *call, tsr_error *err) {
