@@ -33,7 +33,7 @@ export function sceneOfParameters(text, lists, notes) {
   const parsed = parseParameters(text);
   if (!parsed) return null;
   const { values } = parsed;
-  const scene = { prompt: parsed.prompt.split('\n').filter((line) => !/^Region \d+: /.test(line)).join('\n'), negative: parsed.negative };
+  const scene = { prompt: parsed.prompt.split('\n').filter((line) => !/^Region \d+: /.test(line)).join('\n'), negative: parsed.negative, embedding_names: 'a1111' };
   const number = (key, name) => { if (values[name] !== undefined && Number.isFinite(Number(values[name]))) scene[key] = Number(values[name]); };
   number('steps', 'Steps');
   number('cfg', 'CFG scale');

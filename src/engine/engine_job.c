@@ -259,12 +259,16 @@ static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, 
     tsr__conditioning *yes = NULL, *no = NULL;
     tsr__adapter_set *adapters = NULL;
     tsr__control_set *controls = NULL;
-    char *clean = NULL;
+    char *clean = NULL, *texts[2] = { NULL, NULL };
     int clip_skip = tsr__scene_int(job->scene, TSR__OPT_CLIP_SKIP);
     TSR_TRY(gather_adapters(&adapters, &clean, engine, job, region, prompt, evaluate, err));
     TSR_TRY(tsr__job_controls(&controls, engine, job, region, err));
-    TSR_TRY(tsr__conditioning_get(&yes, engine, clean, clip_skip, adapters, controls, err));
-    TSR_TRY(tsr__conditioning_get(&no, engine, negative, clip_skip, adapters, controls, err));
+    if (strcmp(tsr__scene_text(job->scene, TSR__OPT_EMBEDDING_NAMES), "a1111") == 0) {
+        TSR_TRY(tsr__embedding_words(&texts[0], engine, clean, err));
+        TSR_TRY(tsr__embedding_words(&texts[1], engine, negative, err));
+    }
+    TSR_TRY(tsr__conditioning_get(&yes, engine, texts[0] ? texts[0] : clean, clip_skip, adapters, controls, err));
+    TSR_TRY(tsr__conditioning_get(&no, engine, texts[1] ? texts[1] : negative, clip_skip, adapters, controls, err));
     out->denoiser = &engine->denoiser;
     out->positive = yes;
     out->negative = no;
@@ -276,6 +280,8 @@ static tsr_status make_guide(tsr_guide *out, tsr_engine *engine, tsr__job *job, 
 done:
     tsr__controls_unref(controls);
     free(clean);
+    free(texts[0]);
+    free(texts[1]);
     return status;
 }
 

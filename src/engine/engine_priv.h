@@ -101,6 +101,10 @@ size_t tsr__engine_weight_bytes(const tsr_engine *engine);
 /* Lists the models of a job with regions of several, a line each; "" where there is one. *out is released with free(). */
 tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *err);
 
+/* --- embedding_words.c --- */
+/* The prompt with "embedding:" before each word that is the bare name of an embedding's file. *out is the caller's. */
+tsr_status tsr__embedding_words(char **out, const tsr_engine *engine, const char *prompt, tsr_error *err);
+
 /* --- engine_embeddings.c: a tsr__embedding_path_fn; user is the engine --- */
 tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err);
 

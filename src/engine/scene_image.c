@@ -137,6 +137,7 @@ static tsr_status read_parameters(tsr_scene *scene, const char *parameters, tsr_
     for (char *at = fields == text ? NULL : strstr(text, mark); at && !negative; at = strstr(at + 1, mark))
         if (at == text || at[-1] == '\n') negative = at;
     if (fields) read_fields(scene, fields);
+    try_set(scene, "embedding_names", "a1111");
     if (negative) {
         if (negative > text) negative[-1] = 0;
         trim(negative);

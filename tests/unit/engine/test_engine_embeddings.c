@@ -159,6 +159,59 @@ static void embedding__of_sdxl_has_rows_for_both_encoders(void **state) {
     tsr_engine_close(engine);
 }
 
+/* Bare names as words, wherever the tokenizer then finds "embedding:". */
+static void names__alone_are_words_where_a1111_is_meant(void **state) {
+    static const char *const prompts[][2] = {
+        { "a Bad-Hands, hill", "a embedding:bad-hands , hill" },
+        { "(bad-hands:1.3) tree", "(embedding:bad-hands :1.3) tree" },
+        { "tree,bad-hands", "tree, embedding:bad-hands" },
+        { "embedding:bad-hands bad-hands", "embedding:bad-hands embedding:bad-hands" },
+        { "bad-handsome bad verybad bad_hands", "embedding:bad -handsome embedding:bad verybad bad_hands" },
+        { "", "" },
+    };
+    static float words[2 * SD1_WIDTH];
+    tsr_engine *engine = open_engine("golden-sd1");
+    (void)state;
+    read_words(words, engine, "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", SD1_WIDTH);
+    save("bad-hands.safetensors", &(tsr__tensor_out){ "emb_params", TSR_DTYPE_F32, 2, { 2, SD1_WIDTH }, words }, 1);
+    save("bad.safetensors", &(tsr__tensor_out){ "emb_params", TSR_DTYPE_F32, 1, { SD1_WIDTH }, words }, 1);
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        char *found = NULL;
+        OK(tsr__embedding_words(&found, engine, prompts[i][0], &err));
+        assert_string_equal(found, prompts[i][1]);
+        free(found);
+    }
+    assert_true(difference(engine, prompts[0][1], "a cat tree, hill") == 0);
+    assert_true(difference(engine, prompts[1][1], "(cat tree:1.3) tree") == 0);
+    tsr_engine_close(engine);
+}
+
+/* The scene key decides; ordinary words stay words without it. */
+static void names__alone_count_only_when_asked_for(void **state) {
+    static const char *const keys[] = { "comfyui", "a1111" };
+    static float latents[3][4 * 8 * 8];
+    static const char *const prompts[] = { "a bad-hands", "a bad-hands", "a embedding:bad-hands" };
+    tsr_engine *engine = open_engine("golden-sd1");
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        tsr_scene *scene = NULL;
+        tsr_result *result = NULL;
+        OK(tsr_scene_new(&scene, &err));
+        OK(tsr_scene_set(scene, "prompt", prompts[i], &err));
+        OK(tsr_scene_set(scene, "width", "64", &err));
+        OK(tsr_scene_set(scene, "height", "64", &err));
+        OK(tsr_scene_set(scene, "steps", "1", &err));
+        OK(tsr_scene_set(scene, "embedding_names", keys[i == 1], &err));
+        OK(tsr_engine_run(&result, engine, scene, NULL, &err));
+        memcpy(latents[i], result->latent->values, sizeof latents[i]);
+        tsr_result_free(result);
+        tsr_scene_free(scene);
+    }
+    assert_memory_equal(latents[1], latents[2], sizeof latents[1]);
+    assert_true(max_abs_diff(latents[0], latents[1], 4 * 8 * 8) > 1e-3);
+    tsr_engine_close(engine);
+}
+
 static void refuses(const tsr_engine *engine, const char *prompt, tsr_status status, const char *words) {
     tsr__text_rows rows;
     tsr_error err = TSR_ERROR_INIT;
@@ -188,6 +241,8 @@ int main(void) {
         cmocka_unit_test(embedding__pt_of_other_shapes_is_read),
         cmocka_unit_test(embedding__of_sd2_is_the_words),
         cmocka_unit_test(embedding__of_sdxl_has_rows_for_both_encoders),
+        cmocka_unit_test(names__alone_are_words_where_a1111_is_meant),
+        cmocka_unit_test(names__alone_count_only_when_asked_for),
         cmocka_unit_test(embedding__misfits_end_in_one_line),
     };
     return cmocka_run_group_tests(tests, make_folders, remove_folders);
