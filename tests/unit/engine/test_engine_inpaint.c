@@ -16,6 +16,7 @@
 #include "engine/engine_priv.h"
 #include "golden_file.h"
 #include "inpaint_file.h"
+#include "run_watcher.h"
 #include "tessera/tessera.h"
 
 #define OK(call)                                                                                                       \
@@ -300,33 +301,10 @@ static void adapters__leave_the_first_convolution_alone(void **state) {
 }
 
 /* --- stopped runs --------------------------------------------------------------------------------------------------------------- */
-typedef struct watcher {
-    int events, stop_at;
-    unsigned char *state;
-    size_t size;
-} watcher;
-
-static int on_progress(void *user, const tsr_progress *at) {
-    watcher *w = user;
-    (void)at;
-    return ++w->events == w->stop_at;
-}
-
-static tsr_status on_save(void *user, const void *state, size_t size, tsr_error *err) {
-    watcher *w = user;
-    (void)err;
-    free(w->state);
-    w->state = malloc(size);
-    assert_non_null(w->state);
-    memcpy(w->state, state, size);
-    w->size = size;
-    return TSR_OK;
-}
 
 /* At every event, also with the picture and the mask gone. */
 static void stopped_runs__go_on_to_the_same_bits(void **state) {
     tsr_scene *scene = scene_of("3");
-    tsr_engine_callbacks callbacks = TSR_ENGINE_CALLBACKS_INIT;
     char away[80];
     int stops = 0;
     (void)state;
@@ -337,9 +315,7 @@ static void stopped_runs__go_on_to_the_same_bits(void **state) {
     for (int at = 1;; at++, stops++) {
         watcher w = { .stop_at = at };
         tsr_result *result = NULL;
-        callbacks.user = &w;
-        callbacks.progress = on_progress;
-        callbacks.save = on_save;
+        tsr_engine_callbacks callbacks = watcher_callbacks(&w);
         tsr_status status = tsr_engine_run(&result, seeing, scene, &callbacks, NULL);
         if (status == TSR_OK) {
             tsr_result_free(result);

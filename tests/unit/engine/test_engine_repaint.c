@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "run_watcher.h"
 #include "tessera/tessera.h"
 
 #define OK(call)                                                                                                       \
@@ -50,43 +51,12 @@ static tsr_scene *new_scene(void) {
     return scene;
 }
 
-typedef struct watcher {
-    int events, ended, stop_at, stop_decoding;
-    unsigned char *state;
-    size_t size;
-} watcher;
-
-static int on_progress(void *user, const tsr_progress *at) {
-    watcher *w = user;
-    w->ended += at->event == TSR_PROGRESS_STEP;
-    return ++w->events == w->stop_at;
-}
-
-static int on_cancelled(void *user) {
-    const watcher *w = user;
-    return w->stop_decoding && w->ended == STEPS;
-}
-
-static tsr_status on_save(void *user, const void *state, size_t size, tsr_error *err) {
-    watcher *w = user;
-    (void)err;
-    free(w->state);
-    w->state = malloc(size);
-    assert_non_null(w->state);
-    memcpy(w->state, state, size);
-    w->size = size;
-    return TSR_OK;
-}
-
 /* A run that is stopped; its state is in the watcher. */
 static void stop(watcher *w) {
-    tsr_engine_callbacks callbacks = TSR_ENGINE_CALLBACKS_INIT;
+    w->steps = STEPS;
+    tsr_engine_callbacks callbacks = watcher_callbacks(w);
     tsr_scene *scene = new_scene();
     tsr_result *result = NULL;
-    callbacks.user = w;
-    callbacks.progress = on_progress;
-    callbacks.cancelled = on_cancelled;
-    callbacks.save = on_save;
     write_picture();
     assert_int_equal(tsr_engine_run(&result, engine, scene, &callbacks, NULL), TSR_CANCELLED);
     assert_int_equal(unlink(picture), 0);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "run_watcher.h"
 #include "tessera/tessera.h"
 
 #define OK(call)                                                                                                       \
@@ -21,47 +22,6 @@
     } while (0)
 
 static tsr_engine *engine;
-
-typedef struct watcher {
-    int events, stop_at; /* progress; 0: never */
-    int stop_decoding;   /* once all steps have ended */
-    int steps, ended;
-    unsigned char *state;
-    size_t size;
-    int saves;
-} watcher;
-
-static int on_progress(void *user, const tsr_progress *at) {
-    watcher *w = user;
-    w->ended += at->event == TSR_PROGRESS_STEP;
-    return ++w->events == w->stop_at;
-}
-
-static int on_cancelled(void *user) {
-    const watcher *w = user;
-    return w->stop_decoding && w->ended == w->steps;
-}
-
-static tsr_status on_save(void *user, const void *state, size_t size, tsr_error *err) {
-    watcher *w = user;
-    (void)err;
-    free(w->state);
-    w->state = malloc(size);
-    assert_non_null(w->state);
-    memcpy(w->state, state, size);
-    w->size = size;
-    w->saves++;
-    return TSR_OK;
-}
-
-static tsr_engine_callbacks callbacks_of(watcher *w) {
-    tsr_engine_callbacks callbacks = TSR_ENGINE_CALLBACKS_INIT;
-    callbacks.user = w;
-    callbacks.progress = on_progress;
-    callbacks.cancelled = on_cancelled;
-    callbacks.save = on_save;
-    return callbacks;
-}
 
 /* 0: a plain run, 1: keep with soft, windowed regions, 2: couple, 3: restart with recovery. */
 static tsr_scene *scene_of(int kind) {
@@ -106,17 +66,17 @@ static void engine_state__goes_on_to_the_same_bits(void **state) {
         tsr_scene *scene = scene_of(kind);
         tsr_result *whole = NULL;
         watcher all = { 0 };
-        tsr_engine_callbacks callbacks = callbacks_of(&all);
+        tsr_engine_callbacks callbacks = watcher_callbacks(&all);
         OK(tsr_engine_run(&whole, engine, scene, &callbacks, &err));
         assert_int_equal(all.saves, 0);
         for (int stop = 1; stop <= all.events + 1; stop += 3) {
             watcher w = { .stop_at = stop, .stop_decoding = stop > all.events - 3, .steps = all.ended }, again = { 0 };
             tsr_result *result = NULL;
-            callbacks = callbacks_of(&w);
+            callbacks = watcher_callbacks(&w);
             assert_int_equal(tsr_engine_run(&result, engine, scene, &callbacks, NULL), TSR_CANCELLED);
             assert_null(result);
             assert_int_equal(w.saves, 1);
-            callbacks = callbacks_of(&again);
+            callbacks = watcher_callbacks(&again);
             OK(tsr_engine_resume(&result, engine, w.state, w.size, &callbacks, &err));
             assert_true(again.events < all.events || stop == 1);
             expect_same(result, whole);
@@ -133,7 +93,7 @@ static void engine_state__goes_on_after_sampling_and_in_a_fresh_engine(void **st
     tsr_result *whole = NULL, *result = NULL;
     tsr_engine *other = NULL;
     watcher w = { .stop_decoding = 1, .steps = 4 }, again = { 0 };
-    tsr_engine_callbacks callbacks = callbacks_of(&w);
+    tsr_engine_callbacks callbacks = watcher_callbacks(&w);
     (void)state;
     OK(tsr_engine_run(&whole, engine, scene, NULL, &err));
     assert_int_equal(tsr_engine_run(&result, engine, scene, &callbacks, NULL), TSR_CANCELLED);
@@ -142,7 +102,7 @@ static void engine_state__goes_on_after_sampling_and_in_a_fresh_engine(void **st
     OK(tsr_state_scene(&told, w.state, w.size, &err));
     assert_string_equal(tsr_scene_get(told, "precision"), "f32");
     OK(tsr_engine_open_for(&other, told, &err));
-    callbacks = callbacks_of(&again);
+    callbacks = watcher_callbacks(&again);
     OK(tsr_engine_resume(&result, other, w.state, w.size, &callbacks, &err));
     assert_int_equal(again.events, 0); /* the network was not asked again */
     expect_same(result, whole);
@@ -158,7 +118,7 @@ static void engine_state__saves_after_steps(void **state) {
     tsr_scene *scene = scene_of(0);
     tsr_result *result = NULL;
     watcher w = { 0 };
-    tsr_engine_callbacks callbacks = callbacks_of(&w);
+    tsr_engine_callbacks callbacks = watcher_callbacks(&w);
     (void)state;
     callbacks.save_steps = 2;
     OK(tsr_engine_run(&result, engine, scene, &callbacks, &err));
@@ -172,7 +132,7 @@ static void engine_state__refuses_what_is_not_whole(void **state) {
     tsr_scene *scene = scene_of(2), *told = NULL;
     tsr_result *result = NULL;
     watcher w = { .stop_at = 4 };
-    tsr_engine_callbacks callbacks = callbacks_of(&w);
+    tsr_engine_callbacks callbacks = watcher_callbacks(&w);
     (void)state;
     assert_int_equal(tsr_engine_run(&result, engine, scene, &callbacks, NULL), TSR_CANCELLED);
     for (size_t size = 0; size < w.size; size += size < 300 ? 1 : 173) {
@@ -206,7 +166,7 @@ static void engine_state__remembers_embeddings(void **state) {
     tsr_result *whole = NULL, *result = NULL;
     tsr_engine *own = NULL;
     watcher w = { .stop_at = 6 };
-    tsr_engine_callbacks callbacks = callbacks_of(&w);
+    tsr_engine_callbacks callbacks = watcher_callbacks(&w);
     tsr_error err = TSR_ERROR_INIT;
     (void)state;
     assert_non_null(mkdtemp(root));
