@@ -220,8 +220,8 @@ typedef struct tsr_convert_options {
 
 /* Writes a model of any layout (model and parts as in tsr_engine_options; either may be NULL) under another name, whole or
  * not at all. The name says what is written: X.gguf a GGUF file; X/, a name without suffix, or a folder that is there and
- * empty: a diffusers folder; any other name a safetensors file. A file of that name is replaced, a folder with anything
- * in it is not (BAD_ARGUMENT). options: NULL for all as it is. *report, released with tsr_free, says what it became;
+ * empty: a diffusers folder; X.tsrpack nothing (BAD_ARGUMENT: tsr_pack_model writes those); any other name a safetensors
+ * file. A file of that name is replaced, a folder with anything in it is not (BAD_ARGUMENT). options: NULL for all as it is. *report, released with tsr_free, says what it became;
  * report may be NULL. Errors: those of opening the model; UNSUPPORTED when it lacks the part, or when the container
  * cannot hold it; IO; CANCELLED. */
 TSR_API tsr_status tsr_convert_model(char **report, const char *path, const char *model, const tsr_model_parts *parts,

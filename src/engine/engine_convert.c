@@ -24,6 +24,15 @@ static int is_gguf(const char *path) {
     return dot && strcmp(dot, ".gguf") == 0;
 }
 
+static int is_packed(const char *path) {
+    const char *dot = strrchr(last_component(path), '.');
+    return dot && strcmp(dot, ".tsrpack") == 0;
+}
+
+static tsr_status refuse_packed(tsr__conversion *c, tsr_error *err) {
+    return tsr__fail(err, TSR_BAD_ARGUMENT, "%s: a packed cache is written by tsr_pack_model", c->path);
+}
+
 static int is_any(const char *path) {
     (void)path;
     return 1;
@@ -34,6 +43,7 @@ static const struct target {
     tsr_status (*write)(tsr__conversion *conversion, tsr_error *err);
 } TARGETS[] = {
     { is_gguf, tsr__convert_gguf },
+    { is_packed, refuse_packed },
     { is_folder, tsr__convert_folder },
     { is_any, tsr__convert_safetensors },
 };

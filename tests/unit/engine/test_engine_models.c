@@ -281,6 +281,16 @@ static int close_engines(void **state) {
     return 0;
 }
 
+/* The library writes what a name says, or says who does. */
+static void convert__writes_no_packed_cache(void **state) {
+    tsr_error err = TSR_ERROR_INIT;
+    (void)state;
+    assert_int_equal(tsr_convert_model(NULL, "/tmp/tessera-never.tsrpack", link_to_first, NULL, NULL, &err),
+                     TSR_BAD_ARGUMENT);
+    assert_non_null(strstr(err.message, "tsr_pack_model"));
+    assert_int_not_equal(access("/tmp/tessera-never.tsrpack", F_OK), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models__each_side_is_its_own_models),
@@ -290,6 +300,7 @@ int main(void) {
         cmocka_unit_test(models__work_with_crop),
         cmocka_unit_test(regions__must_cover_what_has_no_prompt),
         cmocka_unit_test(models__that_do_not_fit_are_refused),
+        cmocka_unit_test(convert__writes_no_packed_cache),
     };
     return cmocka_run_group_tests(tests, open_engines, close_engines);
 }
