@@ -47,7 +47,7 @@ test('a control network for the picture and one for a region, painted, opened ag
   assert.equal(await strength.isVisible(), false, 'nothing to set without a network');
   await control.selectOption('edges.safetensors');
   await page.page.locator('#more-settings [data-key="control_image"] input[type=file]').setInputFiles(file);
-  await until(() => page.page.locator('#more-settings .small-picture').isVisible(), 'the small picture');
+  await until(() => page.page.locator('#more-settings [data-key="control_image"] .small-picture').isVisible(), 'the small picture');
   await strength.fill('0.5;x');
   assert.match(await page.page.locator('#more-settings [data-key="control_strength"] .field-error').textContent(), /number from 0 to 10/);
   await strength.fill('0.5');
@@ -70,7 +70,7 @@ test('a control network for the picture and one for a region, painted, opened ag
   await page.page.click('#viewer-reopen');
   await page.page.waitForSelector('#regions > li:nth-child(2)');
   assert.equal(await control.inputValue(), 'edges.safetensors');
-  assert.match(await page.page.locator('#more-settings .file-name').textContent(), /room\.png/);
+  assert.match(await page.page.locator('#more-settings [data-key="control_image"] .file-name').textContent(), /room\.png/);
   await control.selectOption('');
   await page.page.click('#generate');
   await until(async () => await page.pictures() === 2, 'the second picture');
