@@ -1,6 +1,7 @@
 """`tessera run` and `tessera nodes` from outside, with the golden workflows and the shipped model."""
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -9,7 +10,7 @@ import time
 import unittest
 import zlib
 
-from cli_case import Case, SOURCE, TESSERA, png
+from cli_case import Case, MODEL, SOURCE, TESSERA, png
 
 GOLDEN = os.path.join(SOURCE, "tests", "golden", "data")
 
@@ -149,6 +150,46 @@ class Values(Workflow):
         self.refused(2, ["f32 or bf16"], "run", "a.json", "--precision=f16")
         self.refused(2, ["--threads"], "run", "a.json", "--threads", "-1")
         self.refused(2, ["needs a value"], "run", "a.json", "--models")
+
+
+class Memory(Case):
+    """Two models in turns, one, two, one: under a bound that holds one of them the last turn packs the first again."""
+
+    def setUp(self):
+        super().setUp()
+        os.makedirs(self.path("models/checkpoints"))
+        for name in ("one", "two"):
+            shutil.copy(MODEL, self.path(f"models/checkpoints/{name}.safetensors"))
+
+        def node(kind, **inputs):
+            return {"class_type": kind, "inputs": inputs}
+        nodes = {"5": node("EmptyLatentImage", width=64, height=64, batch_size=1)}
+        for i, name in ((1, "one"), (2, "two")):
+            nodes[f"{i}"] = node("CheckpointLoaderSimple", ckpt_name=name + ".safetensors")
+            nodes[f"{i + 2}"] = node("CLIPTextEncode", clip=[f"{i}", 1], text="a " + name)
+        for i, model in ((6, 1), (7, 2), (8, 1)):
+            text = [f"{model + 2}", 0]
+            nodes[f"{i}"] = node("KSampler", model=[f"{model}", 0], positive=text, negative=text,
+                                 latent_image=[f"{i - 1}", 0], seed=i, steps=1, cfg=1, sampler_name="euler",
+                                 scheduler="normal", denoise=0.5)
+        nodes["9"] = node("SaveLatent", samples=["8", 0], filename_prefix="out")
+        self.write("turns.json", json.dumps(nodes))
+
+    def run_turns(self, folder, *options):
+        done = self.good("run", "turns.json", "--models", "models", "--precision", "f32", "--output", folder, *options)
+        return done.stderr, self.read(os.path.join(folder, "out_00001_.latent"))
+
+    def test_a_bound_swaps_and_changes_nothing(self):
+        free, want = self.run_turns("free")
+        self.assertNotIn("swapped", free)
+        bound, got = self.run_turns("bound", "--memory", "150MB")
+        self.assertIn("swapped models 1 time", bound)
+        self.assertEqual(got, want)
+
+    def test_a_bound_too_small_says_what_is_needed(self):
+        self.refused(1, ["memory: 20.0 MB cannot hold the UNet", "109", "at least"], "run", "turns.json", "--models", "models",
+                     "--precision", "f32", "--output", "out", "--memory", "20MB")
+        self.assertNotIn("out", self.files())
 
 
 class Faults(Workflow):
