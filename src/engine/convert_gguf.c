@@ -7,14 +7,10 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 #include "engine/convert_target.h"
 
 enum { ROW = 256, SMALLEST_RESHAPED = 512, SMALLEST_BLOCKS = 1024 };
-
-static int ends_with(const char *text, const char *end) {
-    const size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
 
 static int has_any(const char *name, const char *const *words) {
     for (int i = 0; words[i]; i++)
@@ -38,7 +34,7 @@ static tsr__dtype plain_type(const tsr__tensor_view *view) {
 /* What stable-diffusion.cpp does not put into blocks, and what has one side only. */
 static int stays_plain(const tsr__tensor_out *out) {
     static const char *const words[] = { "time_embed.", "label_emb.", "embedding", NULL };
-    return out->rank < 2 || ends_with(out->name, ".bias") || has_any(out->name, words);
+    return out->rank < 2 || tsr__ends_with(out->name, strlen(out->name), ".bias") || has_any(out->name, words);
 }
 
 static tsr__dtype whole_type(const tsr__tensor_out *out, const tsr__tensor_view *view, tsr_weight_type type) {

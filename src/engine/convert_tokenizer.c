@@ -3,30 +3,15 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 #include "engine/convert_target.h"
 #include "model/prompt_text.h"
 
 enum { BYTES = 256, FIRST_MERGE = 512, LONGEST = 512 };
 static const char START[] = "<|startoftext|>", END[] = "<|endoftext|>", WORD_END[] = "</w>";
 
-/* Text that grows. */
-typedef struct text {
-    char *data;
-    size_t used, room;
-} text;
-
-static tsr_status append(text *to, const char *what, tsr_error *err) {
-    const size_t length = strlen(what);
-    if (to->used + length + 1 > to->room) {
-        const size_t room = 2 * (to->room + length + 1);
-        char *grown = realloc(to->data, room);
-        if (!grown) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-        to->data = grown;
-        to->room = room;
-    }
-    memcpy(to->data + to->used, what, length + 1);
-    to->used += length;
-    return TSR_OK;
+static tsr_status append(tsr__growing_text *to, const char *what, tsr_error *err) {
+    return tsr__growing_add(to, what, strlen(what), err);
 }
 
 /* GPT-2's way to write any byte as a letter: printable ones stand for themselves, the others, in their order, for the code
@@ -48,7 +33,7 @@ static size_t letter_of(char *to, int byte) {
 }
 
 /* All tokens' texts in one block, token after token. */
-static tsr_status make_tokens(text *all, size_t **starts_out, tsr_error *err) {
+static tsr_status make_tokens(tsr__growing_text *all, size_t **starts_out, tsr_error *err) {
     tsr_status status = TSR_OK;
     const int merges = tsr__vocabulary_merges(), count = FIRST_MERGE + merges;
     size_t *starts = NULL;
@@ -81,7 +66,7 @@ done:
     return status;
 }
 
-static tsr_status append_json(text *to, const char *token, size_t length, int id, tsr_error *err) {
+static tsr_status append_json(tsr__growing_text *to, const char *token, size_t length, int id, tsr_error *err) {
     tsr_status status = TSR_OK;
     char line[2 * LONGEST + 32];
     size_t used = 0;
@@ -96,9 +81,9 @@ done:
     return status;
 }
 
-static tsr_status make_vocabulary(text *json, text *list, tsr_error *err) {
+static tsr_status make_vocabulary(tsr__growing_text *json, tsr__growing_text *list, tsr_error *err) {
     tsr_status status = TSR_OK;
-    text tokens = { 0 };
+    tsr__growing_text tokens = { 0 };
     size_t *starts = NULL;
     const int merges = tsr__vocabulary_merges(), count = FIRST_MERGE + merges;
     char last[96];
@@ -126,7 +111,7 @@ done:
 
 tsr_status tsr__convert_tokenizer(const char *folder, const char *name, int pads_with_end, tsr_error *err) {
     tsr_status status = TSR_OK;
-    text json = { 0 }, list = { 0 };
+    tsr__growing_text json = { 0 }, list = { 0 };
     char *inner = tsr__format("%s/%s", folder, name), *special = NULL, *config = NULL;
     const char *pad = pads_with_end ? END : "!";
     special =

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 #include "engine/convert_target.h"
 #include "weights/model_open.h"
 #include "weights/packed_file.h"
@@ -20,13 +21,11 @@ static int is_folder(const char *path) {
 }
 
 static int is_gguf(const char *path) {
-    const char *dot = strrchr(last_component(path), '.');
-    return dot && strcmp(dot, ".gguf") == 0;
+    return tsr__ends_with(path, strlen(path), ".gguf");
 }
 
 static int is_packed(const char *path) {
-    const char *dot = strrchr(last_component(path), '.');
-    return dot && strcmp(dot, ".tsrpack") == 0;
+    return tsr__ends_with(path, strlen(path), ".tsrpack");
 }
 
 static tsr_status refuse_packed(tsr__conversion *c, tsr_error *err) {

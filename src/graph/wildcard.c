@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/text.h"
 #include "graph/graph_priv.h"
 
 /* --- {one|of|these} ---------------------------------------------------------------------------------------------------------- */
@@ -91,16 +92,12 @@ static int parse_lora(lora *out, const char *tag, size_t length) {
     return out->name != NULL;
 }
 
-static int ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* The file that is meant: its extension and folder may be left out. */
 static tsr_status find_lora(char **out, const tsr_graph *graph, const char *name, tsr_error *err) {
     tsr_status status = TSR_OK;
     tsr__names names = { 0 };
-    char *file = ends_with(name, ".safetensors") || ends_with(name, ".pt") || ends_with(name, ".ckpt")
+    char *file = tsr__ends_with(name, strlen(name), ".safetensors") || tsr__ends_with(name, strlen(name), ".pt") ||
+                         tsr__ends_with(name, strlen(name), ".ckpt")
                      ? tsr__strdup(name)
                      : tsr__format("%s.safetensors", name);
     *out = NULL;
@@ -108,7 +105,7 @@ static tsr_status find_lora(char **out, const tsr_graph *graph, const char *name
     TSR_TRY(tsr__choices_loras(&names, graph, err));
     int at = tsr__names_find(&names, file);
     for (int i = 0; i < names.count && at < 0; i++)
-        if (ends_with(names.items[i], file)) at = i;
+        if (tsr__ends_with(names.items[i], strlen(names.items[i]), file)) at = i;
     if (at < 0) TSR_FAIL(err, TSR_NOT_FOUND, "<lora:%.80s>: there is no such file among the loras", name);
     *out = tsr__strdup(names.items[at]);
     if (!*out) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");

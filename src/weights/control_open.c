@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 #include "weights/checkpoint_kind.h"
 #include "weights/diffusers_names.h"
 #include "weights/lora_layer.h"
@@ -90,11 +91,6 @@ done:
     return status;
 }
 
-static int ends_with(const char *text, size_t length, const char *end) {
-    const size_t size = strlen(end);
-    return length >= size && strncmp(text + length - size, end, size) == 0;
-}
-
 int tsr__control_averages(const tsr__weights *weights, const char *path) {
     const char *given = tsr__weights_metadata(weights, "tessera.config"), *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
@@ -102,7 +98,7 @@ int tsr__control_averages(const tsr__weights *weights, const char *path) {
     json_t *config = given ? json_loads(given, 0, NULL) : NULL;
     const int told = json_is_true(json_object_get(config, "control_averages"));
     json_decref(config);
-    return told || ends_with(name, length, "_shuffle") || ends_with(name, length, "_shuffle_fp16");
+    return told || tsr__ends_with(name, length, "_shuffle") || tsr__ends_with(name, length, "_shuffle_fp16");
 }
 
 /* --- other names -------------------------------------------------------------------------------------------------------- */
@@ -167,7 +163,7 @@ done:
 /* Part `end` of the layer that a weight belongs to: "up" of "input_blocks.0.0.weight". */
 static const tsr__tensor_view *find_factor(const tsr__weights *file, const char *name, const char *end) {
     char factor[TSR__NAME_SIZE];
-    if (!ends_with(name, strlen(name), ".weight")) return NULL;
+    if (!tsr__ends_with(name, strlen(name), ".weight")) return NULL;
     (void)snprintf(factor, sizeof factor, "%.*s%s", (int)(strlen(name) - strlen("weight")), name, end);
     return tsr__weights_find(file, factor);
 }
@@ -195,7 +191,7 @@ static tsr_status add_control_lora(tsr__union *all, const tsr__weights *file, co
     for (size_t i = 0; i < tsr__weights_count(file); i++) {
         const tsr__tensor_view *view = tsr__weights_at(file, i);
         const size_t size = strlen(view->name);
-        if (ends_with(view->name, size, ".up") || ends_with(view->name, size, ".down")) factors++;
+        if (tsr__ends_with(view->name, size, ".up") || tsr__ends_with(view->name, size, ".down")) factors++;
         else if (strcmp(view->name, "lora_controlnet") != 0) TSR_TRY(tsr__union_add(all, view->name, view, err));
     }
     if (used != factors)

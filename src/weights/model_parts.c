@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "weights/diffusers_names.h"
 #include "weights/taesd_files.h"
 
@@ -64,11 +65,6 @@ int tsr__parts_has_vae(const tsr__weights *source) {
     return find_vae(&prefix, source) != NOT_THERE || tsr__taesd_find(&tiny, source);
 }
 
-static int ends_with(const char *text, const char *end) {
-    const size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
-
 tsr__unet_needs tsr__parts_needs(const tsr__weights *source) {
     tsr__unet_needs needs = { TSR_CHECKPOINT_UNKNOWN, 0 };
     const char *prefix;
@@ -79,9 +75,10 @@ tsr__unet_needs tsr__parts_needs(const tsr__weights *source) {
     for (size_t i = 0; i < tsr__weights_count(source); i++) {
         const tsr__tensor_view *view = tsr__weights_at(source, i);
         if (strncmp(view->name, prefix, length) != 0) continue;
-        if (!needs.context && view->rank == 2 && ends_with(view->name, ".attn2.to_k.weight"))
+        if (!needs.context && view->rank == 2 && tsr__ends_with(view->name, strlen(view->name), ".attn2.to_k.weight"))
             needs.context = view->shape[1];
-        if (!projection_rank && ends_with(view->name, ".proj_in.weight")) projection_rank = view->rank;
+        if (!projection_rank && tsr__ends_with(view->name, strlen(view->name), ".proj_in.weight"))
+            projection_rank = view->rank;
     }
     if (find(source, prefix, "label_emb.0.0.weight") || find(source, prefix, "add_embedding.linear_1.weight"))
         needs.kind = TSR_CHECKPOINT_SDXL;
@@ -94,7 +91,8 @@ tsr__unet_needs tsr__parts_needs(const tsr__weights *source) {
 /* The projections around the transformers of SD2 and SDXL are matrices. */
 static int is_projection(const tsr__tensor_view *view) {
     return view->rank == 4 && view->shape[2] == 1 && view->shape[3] == 1 &&
-           (ends_with(view->name, ".proj_in.weight") || ends_with(view->name, ".proj_out.weight"));
+           (tsr__ends_with(view->name, strlen(view->name), ".proj_in.weight") ||
+            tsr__ends_with(view->name, strlen(view->name), ".proj_out.weight"));
 }
 
 int tsr__parts_is_renamed(const tsr__weights *source) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 #include "weights/gguf.h"
 #include "weights/pth.h"
 #include "weights/pth_pickle.h"
@@ -67,11 +68,6 @@ done:
     return status;
 }
 
-static int ends_with(const tsr__zip_entry *entry, const char *end) {
-    const size_t length = strlen(end);
-    return entry->name_length >= length && memcmp(entry->name + entry->name_length - length, end, length) == 0;
-}
-
 static tsr_status open_zip(reader *r, tsr_error *err) {
     tsr_status status = TSR_OK;
     const tsr__zip_entry *pickle = NULL;
@@ -81,9 +77,9 @@ static tsr_status open_zip(reader *r, tsr_error *err) {
     TSR_TRY(tsr__zip_open(&r->zip, r->data, r->size, r->path, err));
     for (size_t i = 0; i < r->zip.count; i++) {
         const tsr__zip_entry *entry = &r->zip.entries[i];
-        if (ends_with(entry, "/constants.pkl"))
+        if (tsr__ends_with(entry->name, entry->name_length, "/constants.pkl"))
             TSR_FAIL(err, TSR_UNSUPPORTED, "%s: this is a TorchScript program; a file of weights is needed", r->path);
-        if (!ends_with(entry, "/data.pkl")) continue;
+        if (!tsr__ends_with(entry->name, entry->name_length, "/data.pkl")) continue;
         if (pickle) TSR_FAIL(err, TSR_BAD_FORMAT, "%s: this zip archive holds more than one data.pkl", r->path);
         pickle = entry;
     }
