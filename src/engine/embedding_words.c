@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "core/memory.h"
+#include "core/text.h"
 #include "engine/engine_priv.h"
 
 enum { MAX_NAMES = 4096 };
@@ -19,10 +20,10 @@ typedef struct names {
 /* --- which names there are -------------------------------------------------------------------------------------------- */
 /* "bad-hands.pt" gives 9; 0: no embedding's file. */
 static size_t stem_of(const char *file) {
-    static const char *const endings[] = { ".safetensors", ".pt", ".bin" };
-    const char *dot = strrchr(file, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcmp(dot, endings[i]) == 0) return (size_t)(dot - file);
+    const size_t length = strlen(file);
+    for (int i = 0; i < TSR__EMBEDDING_ENDINGS; i++)
+        if (*tsr__embedding_endings[i] && tsr__ends_with(file, length, tsr__embedding_endings[i]))
+            return length - strlen(tsr__embedding_endings[i]);
     return 0;
 }
 
@@ -48,13 +49,10 @@ static int longer_first(const void *a, const void *b) {
 }
 
 static tsr_status list_names(names *list, const tsr_engine *engine, tsr_error *err) {
-    static const char *const folders[] = { "embeddings", "../embeddings" };
     tsr_status status = TSR_OK;
-    const char *slash = strrchr(engine->model, '/');
     char *folder = NULL;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        folder = tsr__format("%.*s%s%s", slash ? (int)(slash - engine->model) : 0, engine->model, slash ? "/" : "",
-                             folders[i]);
+    for (int i = 0; i < TSR__EMBEDDING_FOLDERS; i++) {
+        folder = tsr__embedding_folder(engine, i);
         if (!folder) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
         TSR_TRY(list_folder(list, folder, err));
         free(folder);
@@ -85,49 +83,33 @@ static const char *name_at(const names *list, const char *prompt, const char *at
     return NULL;
 }
 
-/* Appends to the text; *out NULL starts it. */
-static tsr_status append(char **out, size_t *used, size_t *room, const char *text, size_t length, tsr_error *err) {
-    if (*used + length + 1 > *room) {
-        size_t more = 2 * (*room + length) + 64;
-        char *grown = realloc(*out, more);
-        if (!grown) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-        *out = grown;
-        *room = more;
-    }
-    memcpy(*out + *used, text, length);
-    *used += length;
-    (*out)[*used] = 0;
-    return TSR_OK;
-}
-
 tsr_status tsr__embedding_words(char **out, const tsr_engine *engine, const char *prompt, tsr_error *err) {
     tsr_status status = TSR_OK;
     names *list = NULL;
-    size_t used = 0, room = 0;
+    tsr__growing_text text = { 0 };
     *out = NULL;
     TSR_ALLOC_ZERO(err, list, 1);
     TSR_TRY(list_names(list, engine, err));
-    TSR_TRY(append(out, &used, &room, "", 0, err));
+    TSR_TRY(tsr__growing_add(&text, "", 0, err));
     for (const char *at = prompt; *at;) {
         const char *name = name_at(list, prompt, at);
         if (!name) {
-            TSR_TRY(append(out, &used, &room, at++, 1, err));
+            TSR_TRY(tsr__growing_add(&text, at++, 1, err));
             continue;
         }
         /* The mark counts at the start of a text or behind white space; the name ends at white space. */
-        if (used && !isspace((unsigned char)(*out)[used - 1]) && (*out)[used - 1] != '(')
-            TSR_TRY(append(out, &used, &room, " ", 1, err));
-        TSR_TRY(append(out, &used, &room, "embedding:", 10, err));
-        TSR_TRY(append(out, &used, &room, name, strlen(name), err));
+        const char before = text.used ? text.data[text.used - 1] : ' ';
+        if (!isspace((unsigned char)before) && before != '(') TSR_TRY(tsr__growing_add(&text, " ", 1, err));
+        TSR_TRY(tsr__growing_add(&text, "embedding:", 10, err));
+        TSR_TRY(tsr__growing_add(&text, name, strlen(name), err));
         at += strlen(name);
-        if (*at && !isspace((unsigned char)*at) && *at != ')') TSR_TRY(append(out, &used, &room, " ", 1, err));
+        if (*at && !isspace((unsigned char)*at) && *at != ')') TSR_TRY(tsr__growing_add(&text, " ", 1, err));
     }
+    *out = text.data;
+    text.data = NULL;
 done:
     for (int i = 0; list && i < list->count; i++) free(list->items[i]);
     free(list);
-    if (status != TSR_OK) {
-        free(*out);
-        *out = NULL;
-    }
+    free(text.data);
     return status;
 }

@@ -13,26 +13,34 @@ static int is_file(const char *path) {
     return stat(path, &about) == 0 && S_ISREG(about.st_mode);
 }
 
-tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err) {
-    static const char *const folders[] = { "embeddings", "../embeddings" };
-    static const char *const endings[] = { "", ".safetensors", ".pt", ".bin" };
-    const tsr_engine *engine = user;
+const char *const tsr__embedding_endings[TSR__EMBEDDING_ENDINGS] = { "", ".safetensors", ".pt", ".bin" };
+
+char *tsr__embedding_folder(const tsr_engine *engine, int index) {
+    static const char *const folders[TSR__EMBEDDING_FOLDERS] = { "embeddings", "../embeddings" };
     const char *slash = strrchr(engine->model, '/');
+    return slash ? tsr__format("%.*s/%s", (int)(slash - engine->model), engine->model, folders[index])
+                 : tsr__strdup(folders[index]);
+}
+
+tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err) {
+    tsr_status status = TSR_OK;
+    char *folder = NULL, *made = NULL;
     *path = NULL;
     if (*name == '/' || strstr(name, "..")) return TSR_OK; /* prompts come from anywhere */
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
-            char *made = slash ? tsr__format("%.*s/%s/%s%s", (int)(slash - engine->model), engine->model, folders[i],
-                                             name, endings[k])
-                               : tsr__format("%s/%s%s", folders[i], name, endings[k]);
-            if (!made) return tsr__fail(err, TSR_NO_MEMORY, "out of memory");
-            if (is_file(made)) {
-                *path = made;
-                return TSR_OK;
-            }
-            free(made);
+    for (int i = 0; i < TSR__EMBEDDING_FOLDERS && !*path; i++) {
+        folder = tsr__embedding_folder(user, i);
+        for (int k = 0; k < TSR__EMBEDDING_ENDINGS && !*path; k++) {
+            made = folder ? tsr__format("%s/%s%s", folder, name, tsr__embedding_endings[k]) : NULL;
+            if (!made) TSR_FAIL(err, TSR_NO_MEMORY, "out of memory");
+            if (is_file(made)) *path = made;
+            else free(made);
         }
-    return TSR_OK;
+        free(folder);
+        folder = NULL;
+    }
+done:
+    free(folder);
+    return status;
 }
 
 typedef struct listing {

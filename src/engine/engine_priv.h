@@ -106,6 +106,10 @@ tsr_status tsr__engine_list_models(char **out, const tsr__job *job, tsr_error *e
 tsr_status tsr__embedding_words(char **out, const tsr_engine *engine, const char *prompt, tsr_error *err);
 
 /* --- engine_embeddings.c: a tsr__embedding_path_fn; user is the engine --- */
+/* Where embeddings lie: beside the model, beside its folder. The path is the caller's; NULL without memory. */
+enum { TSR__EMBEDDING_FOLDERS = 2, TSR__EMBEDDING_ENDINGS = 4 };
+char *tsr__embedding_folder(const tsr_engine *engine, int index);
+extern const char *const tsr__embedding_endings[TSR__EMBEDDING_ENDINGS]; /* of files; the first is none */
 tsr_status tsr__embedding_find_file(void *user, const char *name, char **path, tsr_error *err);
 
 /* Calls take with each embedding file that a prompt names, as often as it names it. */
