@@ -1,20 +1,12 @@
 /* engine/engine_job_concat.c - an init image and its mask as inpainting networks see them: encoded with grey where it is to be
  * repainted, as ComfyUI's InpaintModelConditioning does. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "engine/engine_priv.h"
+#include "picture/mask_priv.h"
 
 static int for_inpainting(const tsr_guide *guide) {
     return ((const tsr_engine *)guide->denoiser->user)->checkpoint.variant == TSR_VARIANT_INPAINT;
-}
-
-/* rgb is changed. mask: of its size, or a batch of such masks of which the first counts. */
-static void grey_out(float *rgb, const tsr_mask *mask) {
-    size_t count = (size_t)mask->width * (size_t)mask->height;
-    for (size_t i = 0; i < count; i++)
-        for (size_t c = 0; c < 3; c++)
-            rgb[3 * i + c] = (rgb[3 * i + c] - 0.5f) * (1.0f - rintf(mask->values[i])) + 0.5f;
 }
 
 tsr_status tsr__job_make_concat(tsr__job *job, tsr_engine *engine, tsr_error *err) {
@@ -23,7 +15,8 @@ tsr_status tsr__job_make_concat(tsr__job *job, tsr_engine *engine, tsr_error *er
     int wanted = for_inpainting(&job->base.guide);
     for (int i = 0; i < job->region_count; i++) wanted |= for_inpainting(&job->regions[i].guide);
     if (!wanted || !job->rgb || !mask) goto done;
-    grey_out(job->rgb, mask);
+    /* Of a batch of masks the first counts. */
+    tsr__mask_grey_out(job->rgb, 3, mask->values, (size_t)mask->width * (size_t)mask->height);
     TSR_TRY(tsr__engine_encode_rgb(&job->concat, engine, job->rgb, job->width, job->height,
                                    tsr__scene_int(job->scene, TSR__OPT_VAE_TILE), err));
     TSR_TRY(tsr_mask_copy(&job->concat->noise_mask, mask, err));

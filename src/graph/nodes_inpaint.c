@@ -1,10 +1,10 @@
 /* graph/nodes_inpaint.c - rows that make latents and conditionings for repainting a part of a picture, and for editing one.
  *
  * What networks do with a conditioning's picture is in engine/engine_concat.h. */
-#include <math.h>
 #include <string.h>
 
 #include "graph/graph_priv.h"
+#include "picture/mask_priv.h"
 
 /* --- pictures and masks cut alike -------------------------------------------------------------------------------------------- */
 /* What VAEs take: multiples of 8, out of the middle. */
@@ -46,14 +46,11 @@ static tsr_status cut_pictures(tsr__value **out, const tsr__pictures *p, box b, 
     return status;
 }
 
-/* What will be repainted becomes grey, so that it does not shine through. masks: one for all, or one each. */
+/* masks: one for all, or one each. */
 static void grey_out(tsr__pictures *p, tsr_mask *const *masks, int n_masks) {
+    const size_t plane = (size_t)p->h * (size_t)p->w;
     for (size_t i = 0; i < (size_t)p->n; i++)
-        for (size_t k = 0; k < (size_t)p->h * (size_t)p->w; k++) {
-            float keep = 1.0f - rintf(masks[n_masks > 1 ? i : 0]->values[k]);
-            float *v = p->values + (i * (size_t)p->h * (size_t)p->w + k) * (size_t)p->c;
-            for (int c = 0; c < 3; c++) v[c] = (v[c] - 0.5f) * keep + 0.5f;
-        }
+        tsr__mask_grey_out(p->values + i * plane * (size_t)p->c, p->c, masks[n_masks > 1 ? i : 0]->values, plane);
 }
 
 /* The masks at the size of the cut pictures, as one batch: one for all pictures, or one each. */

@@ -207,3 +207,10 @@ tsr_status tsr_mask_composite(tsr_mask *destination, const tsr_mask *source, int
         }
     return TSR_OK;
 }
+
+void tsr__mask_grey_out(float *pixels, int channels, const float *mask, size_t count) {
+    for (size_t i = 0; i < count; i++, pixels += channels) {
+        const float keep = 1.0f - rintf(mask[i]);
+        for (int c = 0; c < 3; c++) pixels[c] = (pixels[c] - 0.5f) * keep + 0.5f;
+    }
+}
