@@ -11,6 +11,7 @@
 
 #include "engine/engine_priv.h"
 #include "golden_file.h"
+#include "latent_pair.h"
 #include "numbers.h"
 #include "sample/rescale.h"
 #include "sampling_expected.inc"
@@ -161,15 +162,6 @@ static tsr_latent *paint(const char *prediction, const char *zsnr, double rescal
     tsr_engine_close(engine);
     tsr_scene_free(scene);
     return latent;
-}
-
-static double differ(tsr_latent *a, tsr_latent *b) {
-    size_t count = tsr_latent_count(a);
-    assert_int_equal(count, tsr_latent_count(b));
-    double most = max_abs_diff(a->values, b->values, count) / max_abs(b->values, count);
-    tsr_latent_free(a);
-    tsr_latent_free(b);
-    return most;
 }
 
 /* What the file tells is eps without zero SNR; said outright it is the same bits, and anything else another picture. */

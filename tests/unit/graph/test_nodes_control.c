@@ -3,6 +3,7 @@
 #include "graph_fixture.h"
 
 #include "control_file.h"
+#include "latent_pair.h"
 
 static fixture f;
 
@@ -86,15 +87,6 @@ static tsr_latent *painted(const char *text) {
     assert_non_null(latent);
     tsr_workflow_outputs_free(outputs);
     return latent;
-}
-
-/* Largest difference; frees both. */
-static double apart(tsr_latent *a, tsr_latent *b) {
-    double most = max_abs_diff(a->values, b->values, tsr_latent_count(a));
-    assert_int_equal(tsr_latent_count(a), tsr_latent_count(b));
-    tsr_latent_free(a);
-    tsr_latent_free(b);
-    return most;
 }
 
 static const char plain[] = "{" COMMON "," SAMPLE("[\"2\",0]", "[\"3\",0]") "}";

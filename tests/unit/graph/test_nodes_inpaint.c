@@ -4,6 +4,7 @@
 
 #include "graph/graph_priv.h"
 #include "inpaint_file.h"
+#include "latent_pair.h"
 #include "node_runner.h"
 
 static fixture f;
@@ -74,15 +75,6 @@ static tsr_latent *painted(const char *text) {
     assert_non_null(latent);
     tsr_workflow_outputs_free(outputs);
     return latent;
-}
-
-/* Largest difference; frees both. */
-static double apart(tsr_latent *a, tsr_latent *b) {
-    assert_int_equal(tsr_latent_count(a), tsr_latent_count(b));
-    double most = max_abs_diff(a->values, b->values, tsr_latent_count(a));
-    tsr_latent_free(a);
-    tsr_latent_free(b);
-    return most;
 }
 
 #define SCENE_NODE(file, more)                                                                                         \

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "graph/graph_priv.h"
+#include "latent_pair.h"
 
 #define OK(call)                                                                                                       \
     do {                                                                                                               \
@@ -79,16 +80,6 @@ static tsr_latent *library_s(const char *prediction, tsr_choice zero_snr, double
     tsr_latent_free(empty);
     tsr_engine_close(engine);
     return out;
-}
-
-/* How far apart two latents are, of the second's largest value; both are freed. */
-static double differ(tsr_latent *a, tsr_latent *b) {
-    size_t count = tsr_latent_count(a);
-    assert_int_equal(count, tsr_latent_count(b));
-    double most = max_abs_diff(a->values, b->values, count) / max_abs(b->values, count);
-    tsr_latent_free(a);
-    tsr_latent_free(b);
-    return most;
 }
 
 static void nodes__give_what_the_library_gives(void **state) {
